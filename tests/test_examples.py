@@ -1,0 +1,56 @@
+"""What the README tells people to run: the example, the commands, the bench on a small group."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments):
+    """Run `python *arguments` in the checkout and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, text=True, capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_example_reaches_97_percent():
+    pytest.importorskip("sklearn")
+    example = runpy.run_path(str(ROOT / "examples" / "train_digits.py"))
+    assert example["main"]() > 0.97
+
+
+def test_info():
+    assert "fastloss" in run("-m", "fastloss", "info")
+
+
+def test_demo_reaches_97_percent_and_writes_the_plot(tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("rich")
+    pytest.importorskip("matplotlib")
+    png = tmp_path / "demo.png"
+    printed = run("-m", "fastloss", "demo", "--png", png)
+    assert "held-out" in printed and "NumPy / fastloss" in printed
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_demo_fails_below_97_percent():
+    pytest.importorskip("sklearn")
+    pytest.importorskip("rich")
+    with pytest.raises(AssertionError, match="not over 97%"):
+        run("-m", "fastloss", "demo", "--epochs", "1")
+
+
+def test_bench_checks_then_times(tmp_path):
+    pytest.importorskip("rich")
+    pytest.importorskip("matplotlib")
+    record = tmp_path / "bench.json"
+    run("-m", "bench", "calls", "--quick", "--json", record, "--png", tmp_path / "bench.png")
+    rows = json.loads(record.read_text())["rows"]
+    assert rows and all(row["seconds"] > 0 for row in rows)
