@@ -203,7 +203,13 @@ def main(epochs, png=None):
     """Train, print what came of it, and return 0 if the held-out accuracy is high enough."""
     results = compare(epochs)
     table = Table(title=f"digits, 64-{HIDDEN}-10, batches of {BATCH}, {epochs} epochs, float32")
-    for column in ("", "held-out accuracy", "last loss", "whole loop, ms/epoch", "its part, ms/epoch"):
+    for column in (
+        "",
+        "held-out accuracy",
+        "last loss",
+        "whole loop, ms/epoch",
+        "its part, ms/epoch",
+    ):
         table.add_column(column, justify="right" if column else "left")
     for name, (accuracy, records) in results.items():
         loss, (whole, part) = records[-1, 0], 1e3 * np.median(records[:, 1:], axis=0)

@@ -1,0 +1,195 @@
+"""The groups of rows that `python -m bench` times. A group is a generator, so that one row's arrays live at a time."""
+
+from functools import partial
+
+import numpy as np
+
+import fastloss as fl
+
+from . import peers
+from .measure import Row
+
+SHAPES = (1, 10), (32, 10), (128, 1000), (4096, 1000), (256, 32000), (65536, 100), (1048576, 10)
+IN_CACHE = 1 << 22  # bytes; smaller rows are not held against a copy from memory
+
+
+def shapes(quick):
+    """Return SHAPES, without the large ones if quick."""
+    return [shape for shape in SHAPES if not quick or np.prod(shape) <= 1 << 17]
+
+
+def normal(*shape):
+    """Return standard normal float32 numbers, the same ones for the same shape."""
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def labels(n, n_classes):
+    """Return n class indices, int64 as torch wants them."""
+    return np.random.default_rng(1).integers(0, n_classes, n)
+
+
+def floor(call, n_bytes):
+    """Return the floor of a row, None where everything fits a cache."""
+    return (call, n_bytes) if n_bytes > IN_CACHE else None
+
+
+def cross_entropy(quick):
+    for shape in shapes(quick):
+        x, target = 3 * normal(*shape), labels(*shape)
+        ours = partial(fl.cross_entropy.value_and_grad, x, target)
+        yield Row(
+            f"cross_entropy.value_and_grad {shape}",
+            ours,
+            {
+                "torch": peers.torch_value_and_grad("cross_entropy", x, target),
+                "NumPy": peers.numpy_cross_entropy(x, target),
+                "scikit-learn": peers.sklearn_cross_entropy(x, target, fl.get_num_threads()),
+            },
+            floor(partial(ours, out=(None, np.empty_like(x))), 2 * x.nbytes),
+            tolerance=1e-4,  # torch's and NumPy's float32 sums over a million rows
+        )
+
+
+def softmax(quick):
+    for shape in shapes(quick):
+        x = 3 * normal(*shape)
+        for name in ("softmax", "log_softmax"):
+            ours = partial(getattr(fl, name), x, axis=1)
+            yield Row(
+                f"{name} {shape}",
+                ours,
+                {
+                    "torch": peers.torch_call(name, x, dim=1),
+                    "SciPy": peers.scipy_special(name, x, axis=1),
+                },
+                floor(partial(ours, out=np.empty_like(x)), 2 * x.nbytes),
+            )
+        ours = partial(fl.logsumexp, x, axis=1)
+        yield Row(
+            f"logsumexp {shape}",
+            ours,
+            {
+                "torch": peers.torch_call("logsumexp", x, dim=1),
+                "SciPy": peers.scipy_special("logsumexp", x, axis=1),
+            },
+            floor(ours, x.nbytes),
+        )
+
+
+def calls(quick):
+    x, y = normal(2, 16)
+    logits, target = normal(8, 10), labels(8, 10)
+    for name, in_numpy, a, b in (
+        ("mse_loss", peers.numpy_mse, x, y),
+        ("cross_entropy", peers.numpy_cross_entropy, logits, target),
+    ):
+        loss = getattr(fl, name)
+        yield Row(
+            f"{name} {a.shape}",
+            partial(loss, a, b),
+            {"torch": peers.torch_call(name, a, b), "NumPy": in_numpy(a, b, gradient=False)},
+        )
+        yield Row(
+            f"{name}.value_and_grad {a.shape}",
+            partial(loss.value_and_grad, a, b),
+            {"torch": peers.torch_value_and_grad(name, a, b), "NumPy": in_numpy(a, b)},
+        )
+
+
+def forward_and_backward(function, x, g):
+    return function(x), function.backward(g, x)
+
+
+def activations(quick):
+    in_numpy = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
+    for n in (1000, 1_000_000):
+        x, g = 3 * normal(2, n)
+        for name in ("sigmoid", "tanh", "relu", "gelu"):
+            function = getattr(fl, name)
+            others = {"torch": peers.torch_call(name, x)}
+            if name in in_numpy:
+                others["NumPy"] = partial(in_numpy[name], x)
+            if name == "sigmoid":
+                others["SciPy"] = peers.scipy_special("expit", x)
+            yield Row(
+                f"{name} ({n},)",
+                partial(function, x),
+                others,
+                floor(partial(function, x, out=np.empty_like(x)), 2 * x.nbytes),
+            )
+            yield Row(
+                f"{name} and .backward ({n},)",
+                partial(forward_and_backward, function, x, g),
+                {"torch": peers.torch_activation(name, x, g)},
+            )
+
+
+def losses(quick):
+    for n in (1000, 1_000_000) if quick else (1000, 1_000_000, 10_000_000):
+        x, y = normal(2, n)
+        for name, target in (
+            ("mse_loss", y),
+            ("binary_cross_entropy_with_logits", np.float32(y > 0)),
+        ):
+            ours = partial(getattr(fl, name).value_and_grad, x, target)
+            yield Row(
+                f"{name}.value_and_grad ({n},)",
+                ours,
+                {
+                    "torch": peers.torch_value_and_grad(name, x, target),
+                    "NumPy": peers.numpy_mse(x, target) if name == "mse_loss" else None,
+                },
+                floor(partial(ours, out=(None, np.empty_like(x))), 3 * x.nbytes),
+                tolerance=1e-4,
+            )
+
+
+def stepped(optimizer, params, grads):
+    optimizer.step(grads)
+    return params
+
+
+def optimizers(quick):
+    bytes_each = {"SGD": 20, "Adam": 28, "AdamW": 28}
+    options = {"SGD": {"lr": 1e-3, "momentum": 0.9}, "Adam": {"lr": 1e-3}, "AdamW": {"lr": 1e-3}}
+    for count, size in ((100, 1000), (1, 1_000_000 if quick else 10_000_000)):
+        grads = [normal(size) for _ in range(count)]
+        for name, kwargs in options.items():
+            params = [normal(size) for _ in range(count)]
+            others = {"torch fused": peers.torch_step(name, params, grads, **kwargs)}
+            if name == "AdamW":
+                others["NumPy"] = peers.numpy_adamw(params, grads, **kwargs)
+            ours = partial(stepped, getattr(fl.optim, name)(params, **kwargs), params, grads)
+            bytes_moved = bytes_each[name] * count * size
+            yield Row(f"{name}.step {count} x {size}", ours, others, floor(ours, bytes_moved))
+
+
+def on(backend, call):
+    """Return call, made on that backend."""
+
+    def switched():
+        with fl.backend(backend):
+            return call()
+
+    return switched
+
+
+def numba(quick):
+    for shape in [(512, 1000)] if quick else SHAPES[3:]:
+        x, target = 3 * normal(*shape), labels(*shape)
+        timed = {
+            "cross_entropy.value_and_grad": partial(fl.cross_entropy.value_and_grad, x, target),
+            "mse_loss.value_and_grad": partial(fl.mse_loss.value_and_grad, x, x),
+        }
+        for name in ("softmax", "log_softmax", "logsumexp"):
+            timed[name] = partial(getattr(fl, name), x, axis=1)
+        for name in ("sigmoid", "tanh", "relu", "gelu"):
+            timed[name] = partial(getattr(fl, name), x)
+        for name, call in timed.items():
+            yield Row(f"{name} {shape}", on("cython", call), {"Numba backend": on("numba", call)})
+
+
+GROUPS = {
+    group.__name__: group
+    for group in (cross_entropy, softmax, calls, activations, losses, optimizers, numba)
+}

@@ -1,0 +1,155 @@
+"""The same answers from other libraries, as calls without arguments; None where one is not installed."""
+
+import functools
+
+import numpy as np
+import scipy.special
+
+
+def optional(*names):
+    """Decorate a maker of calls: it makes None where a module it needs is missing."""
+
+    def decorate(make):
+        try:
+            for name in names:
+                __import__(name)
+        except ImportError:
+            return lambda *args, **kwargs: None
+        return make
+
+    return decorate
+
+
+def scipy_special(name, x, **kwargs):
+    return functools.partial(getattr(scipy.special, name), x, **kwargs)
+
+
+def numpy_cross_entropy(x, target, gradient=True):
+    """Value and gradient as a careful person writes them: one exp, buffers reused."""
+
+    def call():
+        rows = np.arange(len(x))
+        shifted = x - x.max(axis=1, keepdims=True)
+        grad = np.exp(shifted)
+        total = grad.sum(axis=1, keepdims=True)
+        value = (np.log(total[:, 0]) - shifted[rows, target]).mean()
+        if not gradient:
+            return value
+        total *= len(x)
+        grad /= total
+        grad[rows, target] -= 1 / len(x)
+        return value, grad
+
+    return call
+
+
+def numpy_mse(x, y, gradient=True):
+    def call():
+        difference = x - y
+        value = np.mean(difference * difference)
+        if not gradient:
+            return value
+        difference *= 2 / x.size
+        return value, difference
+
+    return call
+
+
+@optional("sklearn")
+def sklearn_cross_entropy(x, target, threads):
+    """The loss behind scikit-learn's own estimators; it wants labels in x's dtype."""
+    from sklearn._loss import HalfMultinomialLoss
+
+    loss, labels, n = HalfMultinomialLoss(n_classes=x.shape[1]), target.astype(x.dtype), len(x)
+
+    def call():
+        value, grad = loss.loss_gradient(labels, x, n_threads=threads)
+        grad /= n
+        return value.mean(dtype=np.float64), grad
+
+    return call
+
+
+@optional("torch")
+def torch_call(name, *arrays, **kwargs):
+    """torch.nn.functional's function, or torch's own."""
+    import torch
+
+    function = getattr(torch.nn.functional, name, None) or getattr(torch, name)
+    return functools.partial(function, *map(torch.from_numpy, arrays), **kwargs)
+
+
+@optional("torch")
+def torch_value_and_grad(name, x, target, **kwargs):
+    """Forward and backward through autograd."""
+    import torch
+
+    function = getattr(torch.nn.functional, name)
+    x, target = torch.from_numpy(x).requires_grad_(), torch.from_numpy(target)
+
+    def call():
+        value = function(x, target, **kwargs)
+        return value, torch.autograd.grad(value, x)[0]
+
+    return call
+
+
+@optional("torch")
+def torch_activation(name, x, g):
+    """Forward, and backward with the upstream gradient g."""
+    import torch
+
+    function = getattr(torch.nn.functional, name)
+    x, g = torch.from_numpy(x).requires_grad_(), torch.from_numpy(g)
+
+    def call():
+        value = function(x)
+        return value, torch.autograd.grad(value, x, g)[0]
+
+    return call
+
+
+@optional("torch")
+def torch_step(name, params, grads, **kwargs):
+    """A step of torch.optim's fused optimizer on copies of params; returns them."""
+    import torch
+
+    params = [torch.from_numpy(p.copy()).requires_grad_() for p in params]
+    for param, grad in zip(params, grads):
+        param.grad = torch.from_numpy(grad)
+    optimizer = getattr(torch.optim, name)(params, fused=True, **kwargs)
+
+    def call():
+        optimizer.step()
+        return params
+
+    return call
+
+
+def numpy_adamw(params, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    """AdamW on copies of params, in place with one scratch array each."""
+    params = [p.copy() for p in params]
+    states = [tuple(np.zeros((3, *p.shape), p.dtype)) for p in params]
+    step = 0
+
+    def call():
+        nonlocal step
+        step += 1
+        for param, grad, (mean, square, scratch) in zip(params, grads, states):
+            param *= 1 - lr * weight_decay
+            mean *= betas[0]
+            np.multiply(grad, 1 - betas[0], out=scratch)
+            mean += scratch
+            square *= betas[1]
+            np.multiply(grad, grad, out=scratch)
+            scratch *= 1 - betas[1]
+            square += scratch
+            np.sqrt(square, out=scratch)
+            scratch /= (1 - betas[1] ** step) ** 0.5
+            scratch += eps
+            np.divide(mean, scratch, out=scratch)
+            scratch *= lr / (1 - betas[0] ** step)
+            param -= scratch
+        return params
+
+    return call
