@@ -1,0 +1,1 @@
+"""All of the maths: formulas, their generator, and the kernels of each backend."""

@@ -1,0 +1,32 @@
+/* The primitives of the formula language, for every C and C++ compiler.
+   Branch-free and inline: the loops around them are vectorised by the compiler. */
+#ifndef FASTLOSS_PRIMITIVES_H
+#define FASTLOSS_PRIMITIVES_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef float f32;
+typedef double f64;
+typedef int32_t i32;
+typedef int64_t i64;
+
+static inline i32 bits_f32(f32 x) { i32 i; memcpy(&i, &x, sizeof i); return i; }
+static inline i64 bits_f64(f64 x) { i64 i; memcpy(&i, &x, sizeof i); return i; }
+static inline f32 from_bits_f32(i32 i) { f32 x; memcpy(&x, &i, sizeof x); return x; }
+static inline f64 from_bits_f64(i64 i) { f64 x; memcpy(&x, &i, sizeof x); return x; }
+static inline f32 rint_f32(f32 x) { return rintf(x); }
+static inline f64 rint_f64(f64 x) { return rint(x); }
+static inline f32 sqrt_f32(f32 x) { return sqrtf(x); }
+static inline f64 sqrt_f64(f64 x) { return sqrt(x); }
+static inline f32 abs_f32(f32 x) { return fabsf(x); }
+static inline f64 abs_f64(f64 x) { return fabs(x); }
+static inline f32 min_f32(f32 a, f32 b) { return b < a ? b : a; }
+static inline f64 min_f64(f64 a, f64 b) { return b < a ? b : a; }
+static inline f32 max_f32(f32 a, f32 b) { return b > a ? b : a; }
+static inline f64 max_f64(f64 a, f64 b) { return b > a ? b : a; }
+static inline f32 select_f32(int c, f32 a, f32 b) { return c ? a : b; }
+static inline f64 select_f64(int c, f64 a, f64 b) { return c ? a : b; }
+
+#endif
