@@ -410,12 +410,12 @@ NUMBA_PRIMITIVES = """
 
 @jit
 def bits_{f}(x):
-    return x.view({i})
+    return {f}(x).view({i})
 
 
 @jit
 def from_bits_{f}(i):
-    return i.view({f})
+    return {i}(i).view({f})
 
 
 @jit
