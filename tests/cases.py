@@ -1,0 +1,414 @@
+"""The one table: every public name, its reference, its inputs, and how close it must come.
+
+Values, derivatives, backends, edges, oracles and the benches all walk CASES. A new elementwise loss is
+one `Case(...)` here and one scalar function in reference.py; everything else follows from `family`:
+
+    activation   f(x), .grad, .backward            reference: scalar function, differentiated
+    elementwise  loss(x, y, ...), all derivatives   reference: scalar function, differentiated twice
+    softmax      f(x, axis), .backward              reference: arrays
+    rows         loss(x, target, ...)               reference: reference.Terms
+    optimizer    Rule(params, ...).step(grads)      reference: param, grad, state -> param
+
+A `Scenario` is a case at one shape with one set of keywords; `scenarios(family)` lists them all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
+from typing import NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from tests import reference as ref
+
+DTYPES = np.float32, np.float64
+
+
+class Ulp(NamedTuple):
+    """Largest errors in ULP, as (float32, float64), of an unreduced, unweighted call."""
+
+    value: tuple[float, float]
+    grad: tuple[float, float] = (0, 0)
+    hess: tuple[float, float] = (0, 0)
+
+    def limit(self, what, dtype):
+        return getattr(self, what)[np.dtype(dtype) == np.float64]
+
+
+def scaled(limit):
+    """The limit after weights, upstream or 1/divisor: a product moves an error of b ULP to at most 2 b
+    (the result may sit at the other end of its binade); rounding factor and product adds up to 2.
+    """
+    return 2 * limit + 2
+
+
+EXACT = Ulp((0, 0), (0, 0), (0, 0))
+# x - y rounds (0.5), its square carries that twice (at most 1.41 across a binade) and rounds
+ARITHMETIC = Ulp((2, 2), (0.5, 0.5), (0, 0))
+# SEMANTICS.md: sigmoid 2, tanh 1 / 1.5, gelu 4; a derivative is a product of two such values
+SIGMOID = Ulp((2, 2), (4, 4))
+TANH = Ulp((1, 1.5), (4, 4))
+GELU = Ulp((4, 4), (6, 6))
+# softplus is 2; (1 - y) x adds two roundings; derivatives are sigmoids times 1 - y or pos_weight y
+LOGISTIC = Ulp((4, 4), (4, 4), (6, 6))
+# SEMANTICS.md: 2 / 3 per row value; the gradient is a softmax, the Hessian a product of two
+ROWS = Ulp((2, 3), (2, 3), (4, 5))
+# in ULP of the larger of parameter and update
+STEP = Ulp((4, 4))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """One public name; see the module docstring for what `family` implies."""
+
+    name: str
+    family: str
+    reference: Callable
+    inputs: Callable  # (rng, dtype, shape) -> tuple of arrays
+    ulp: Ulp
+    shapes: tuple = ((67,),)  # elementwise: longer than the widest vector, and odd
+    params: tuple = ({},)  # keywords of call and reference alike; floats exact in float32
+    options: tuple = ("plain",)  # keys of OPTIONS
+    kinks: tuple = ()  # (arguments, value, derivatives...) where the formula has a corner
+    size: Callable | None = None  # size(x, y): largest term that cancels in value or gradient
+    divides_by: str = "weights"
+    label: str = ""
+    bench: tuple = ((1_000_000,),)
+
+    @property
+    def function(self):
+        import fastloss
+
+        return attrgetter(self.name)(fastloss)
+
+
+def heavy(rng, dtype, shape, scale=3.0, bound=90.0):
+    """Student t with two degrees of freedom, clipped, with zeros, ones and subnormals among it."""
+    x = np.clip(rng.standard_t(2, shape) * scale, -bound, bound).astype(dtype)
+    special = np.array([0.0, -0.0, 1.0, -1.0, 3 * np.finfo(dtype).smallest_subnormal], dtype)
+    flat = x.reshape(-1)
+    if flat.size > 8 * special.size:
+        flat[rng.choice(flat.size, special.size, replace=False)] = special
+    return x
+
+
+def one(rng, dtype, shape):
+    return (heavy(rng, dtype, shape),)
+
+
+def pair(rng, dtype, shape):
+    return heavy(rng, dtype, shape), heavy(rng, dtype, shape)
+
+
+def binary(rng, dtype, shape):
+    return heavy(rng, dtype, shape), rng.integers(0, 2, shape).astype(dtype)
+
+
+def soft_binary(rng, dtype, shape):
+    return heavy(rng, dtype, shape), rng.random(shape).astype(dtype)
+
+
+def logits(rng, dtype, shape):
+    return (heavy(rng, dtype, shape, bound=40.0),)
+
+
+def classes(rng, dtype, shape):
+    """Logits (C,) or (N, C, d1, ...) and an index for each row."""
+    axis = min(1, len(shape) - 1)
+    rows = shape[:axis] + shape[axis + 1 :]
+    return *logits(rng, dtype, shape), np.asarray(rng.integers(0, shape[axis], rows))
+
+
+def log_probabilities(rng, dtype, shape):
+    x, target = classes(rng, dtype, shape)
+    return -np.abs(x), target
+
+
+def distributions(rng, dtype, shape):
+    axis = min(1, len(shape) - 1)
+    q = rng.dirichlet(np.ones(shape[axis]), shape[:axis] + shape[axis + 1 :])
+    return *logits(rng, dtype, shape), np.ascontiguousarray(np.moveaxis(q, -1, axis), dtype)
+
+
+def tensors(rng, dtype, shape):
+    """A parameter and three gradients."""
+    return heavy(rng, dtype, shape), *heavy(rng, dtype, (3, *shape))
+
+
+# What a call adds to the plain one: (rng, arguments) -> (arguments, keywords)
+
+
+def _rows_shape(arguments):
+    x, target = arguments[:2]
+    return target.shape if target.ndim < x.ndim else x.shape[:1] + x.shape[2:]
+
+
+def _positive(rng, shape, dtype):
+    return (rng.random(shape) + 0.25).astype(dtype)
+
+
+def _class_weight(rng, arguments):
+    x = arguments[0]
+    return arguments, {"weight": _positive(rng, x.shape[min(1, x.ndim - 1)], x.dtype)}
+
+
+def _ignore(rng, arguments):
+    x, target = arguments
+    return (x, np.where(rng.random(target.shape) < 0.3, -100, target)), {}
+
+
+def _rows_where(rng, arguments):
+    return arguments, {"where": rng.random(_rows_shape(arguments)) < 0.7}
+
+
+def _sample_weight(rng, arguments):
+    x = arguments[0]
+    weight = _positive(rng, x.shape[0], x.dtype)
+    weight[0] = 0.0
+    return arguments, {"sample_weight": weight}
+
+
+def _last_axis(rng, arguments):
+    return tuple(np.moveaxis(a, 1, -1).copy() if a.ndim > 2 else a for a in arguments), {"axis": -1}
+
+
+def _keywords(**keywords):
+    return lambda rng, arguments: (arguments, keywords)
+
+
+def _together(*names):
+    def option(rng, arguments):
+        keywords = {}
+        for name in names:
+            arguments, more = OPTIONS[name](rng, arguments)
+            keywords |= more
+        return arguments, keywords
+
+    return option
+
+
+OPTIONS = {
+    "plain": _keywords(),
+    "weight": lambda rng, a: (a, {"weight": _positive(rng, a[0].shape, a[0].dtype)}),
+    "mask": lambda rng, a: (a, {"where": rng.random(a[0].shape) < 0.7}),
+    "sample_weight": _sample_weight,
+    "class_weight": _class_weight,
+    "ignore": _ignore,
+    "smooth": _keywords(label_smoothing=0.125),
+    "z_loss": _keywords(z_loss=0.0078125),
+    "row_mask": _rows_where,
+    "scale": lambda rng, a: (a, {"b": _positive(rng, a[0].shape, a[0].dtype)}),
+    "signed": lambda rng, a: (a, {"b": rng.choice([-1.0, 1.0], a[0].shape).astype(a[0].dtype), "return_sign": True}),
+    "keepdims": _keywords(keepdims=True),
+    "weights_and_mask": _together("weight", "sample_weight", "mask"),
+    "all_of_nll": _together("class_weight", "ignore", "row_mask", "sample_weight"),
+    "all_of_indices": _together("class_weight", "ignore", "smooth", "z_loss", "row_mask", "sample_weight"),
+    "all_of_probabilities": _together("class_weight", "smooth", "z_loss", "row_mask", "sample_weight"),
+}  # fmt: skip
+ELEMENTWISE = "plain", "weight", "mask", "sample_weight", "weights_and_mask"
+
+# Few classes (rows across lanes, more rows than a tile), many classes (lanes along the row, with a
+# tail), one row, one class, and classes on an inner axis (lanes along what follows).
+ROW_SHAPES = (67, 5), (5,), (3, 70), (4, 1), (2, 3, 4, 5)
+AXES = {"axis": None}, {"axis": 0}, {"axis": -1}, {"axis": (0, -1)}
+
+
+def _gelu_size(x):
+    """gelu' = Phi(x) + x phi(x) crosses zero at -0.75."""
+    return abs(x) * ref.mp.npdf(x)
+
+
+def _logistic_size(x, y):
+    """(1 - y) x and y-weighted terms cancel for soft targets alone."""
+    return np.where((y > 0) & (y < 1), np.abs(x) + 1, 0)
+
+
+def _pos_weight(rng, dtype, shape):
+    return _positive(rng, shape[-1], dtype)
+
+
+_BCE = dict(
+    name="binary_cross_entropy_with_logits",
+    family="elementwise",
+    reference=ref.binary_cross_entropy_with_logits,
+    ulp=LOGISTIC,
+    divides_by="count",
+)
+
+CASES = (
+    Case(name="sigmoid", family="activation", reference=ref.sigmoid, inputs=one, ulp=SIGMOID),
+    Case(name="tanh", family="activation", reference=ref.tanh, inputs=one, ulp=TANH),
+    Case(
+        name="relu", family="activation", reference=ref.relu, inputs=one, ulp=EXACT,
+        kinks=(((0.0,), 0.0, 0.0), ((-0.0,), 0.0, 0.0)),
+    ),
+    Case(
+        name="gelu", family="activation", reference=ref.gelu, inputs=one, ulp=GELU, size=_gelu_size,
+        params=({}, {"approximate": "tanh"}),
+    ),
+    Case(
+        name="mse_loss", family="elementwise", reference=ref.mse_loss, inputs=pair, ulp=ARITHMETIC,
+        shapes=((67,), (5, 7)), options=ELEMENTWISE,
+    ),
+    Case(
+        **_BCE, inputs=binary, options=ELEMENTWISE, shapes=((67,), (5, 7)),
+        params=({}, {"pos_weight": 2.5}, {"pos_weight": _pos_weight}),
+    ),
+    Case(
+        **_BCE, inputs=soft_binary, label="soft", size=_logistic_size, params=({}, {"pos_weight": 0.5}),
+        bench=(),
+    ),
+    Case(
+        name="softmax", family="softmax", reference=ref.softmax, inputs=logits, ulp=ROWS,
+        shapes=ROW_SHAPES, params=AXES, options=("plain", "mask"),
+        bench=((32, 10), (4096, 1000), (1_000_000, 10)),
+    ),
+    Case(
+        name="log_softmax", family="softmax", reference=ref.log_softmax, inputs=logits, ulp=ROWS,
+        shapes=ROW_SHAPES, params=AXES, options=("plain", "mask"),
+        bench=((32, 10), (4096, 1000), (1_000_000, 10)),
+    ),
+    Case(
+        name="softmin", family="softmax", reference=ref.softmin, inputs=logits, ulp=ROWS,
+        shapes=ROW_SHAPES, params=AXES, options=("plain", "mask"), bench=((4096, 1000),),
+    ),
+    Case(
+        name="hardmax", family="softmax", reference=ref.hardmax, inputs=logits, ulp=EXACT,
+        shapes=ROW_SHAPES, params=AXES, bench=((4096, 1000),),
+    ),
+    Case(
+        name="logsumexp", family="softmax", reference=ref.logsumexp, inputs=logits, ulp=Ulp((1, 1)),
+        shapes=ROW_SHAPES, params=AXES, options=("plain", "keepdims", "scale", "signed"),
+        bench=((32, 10), (4096, 1000), (1_000_000, 10)),
+    ),
+    Case(
+        name="cross_entropy", family="rows", reference=ref.cross_entropy, inputs=classes, ulp=ROWS,
+        shapes=ROW_SHAPES,
+        options=(
+            "plain", "class_weight", "ignore", "smooth", "z_loss", "row_mask", "sample_weight", "all_of_indices",
+        ),
+        bench=((32, 10), (128, 1000), (4096, 1000), (1_000_000, 10)),
+    ),
+    Case(
+        name="cross_entropy", family="rows", reference=ref.cross_entropy, inputs=distributions, ulp=ROWS,
+        label="probabilities", shapes=ROW_SHAPES,
+        options=("plain", "class_weight", "smooth", "row_mask", "all_of_probabilities"),
+        bench=((4096, 1000),),
+    ),
+    Case(
+        name="nll_loss", family="rows", reference=ref.nll_loss, inputs=log_probabilities, ulp=EXACT,
+        shapes=ROW_SHAPES, options=("plain", "class_weight", "ignore", "row_mask", "sample_weight", "all_of_nll"),
+        bench=((4096, 1000),),
+    ),
+    Case(
+        name="optim.SGD", family="optimizer", reference=ref.sgd, inputs=tensors, ulp=STEP,
+        params=(
+            {"lr": 0.125},
+            {"lr": 0.125, "momentum": 0.75, "dampening": 0.25, "weight_decay": 0.0625},
+            {"lr": 0.125, "momentum": 0.75, "nesterov": True, "maximize": True},
+        ),
+        bench=((10_000_000,),),
+    ),
+    Case(
+        name="optim.Adam", family="optimizer", reference=ref.adam, inputs=tensors, ulp=STEP,
+        params=({}, {"lr": 0.0625, "weight_decay": 0.125, "maximize": True}, {"amsgrad": True}),
+        bench=((10_000_000,),),
+    ),
+    Case(
+        name="optim.AdamW", family="optimizer", reference=ref.adamw, inputs=tensors, ulp=STEP,
+        params=({}, {"lr": 0.0625, "betas": (0.75, 0.875), "eps": 0.0009765625}, {"amsgrad": True}),
+        bench=((10_000_000,),),
+    ),
+)  # fmt: skip
+
+# Public names that compute nothing: their tests are in test_package.py and test_threads.py.
+CONTROL = {
+    "Partial", "optim", "backend", "set_backend", "get_backend", "threads", "set_num_threads", "get_num_threads",
+    "show_config",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """A case at one shape, with one set of parameters and one option."""
+
+    case: Case
+    shape: tuple
+    number: int  # of the parameters
+    option: str
+
+    @property
+    def id(self):
+        shape = "x".join(map(str, self.shape))
+        parts = self.case.name, self.case.label, shape, f"p{self.number}", self.option
+        return "-".join(part for part in parts if part)
+
+    def call(self, dtype):
+        """(arguments, keywords) of the public call: fresh arrays, the same on every run."""
+        dtype = np.dtype(dtype)
+        rng = np.random.default_rng(crc32(f"{self.case.name}{self.case.label}{self.shape}".encode()))
+        arguments = self.case.inputs(rng, dtype, self.shape)
+        parameters = {
+            name: value(rng, dtype, self.shape) if callable(value) else value
+            for name, value in self.case.params[self.number].items()
+        }
+        arguments, keywords = OPTIONS[self.option](rng, arguments)
+        return arguments, parameters | keywords
+
+    @lru_cache  # noqa: B019  scenarios live as long as the run
+    def expected(self, dtype):
+        """Terms of a loss; (value, derivative, size) of an activation; the result of a softmax."""
+        arguments, keywords = self.call(dtype)
+        if self.case.family in ("softmax", "rows"):
+            return self.case.reference(*arguments, **keywords)
+        names = self.case.params[self.number]
+        parameters = {name: keywords.pop(name) for name in names}
+        size = self.case.size
+        if self.case.family == "activation":
+            value, slope = _derivatives(self.case, 1, arguments, parameters)
+            sizes = 0.0 if size is None else np.frompyfunc(size, 1, 1)(ref.lift(arguments[0]))
+            return value, slope, sizes
+        derived = _derivatives(self.case, 2, arguments, parameters)
+        sizes = 0.0 if size is None else size(*arguments)
+        return ref.elementwise(derived, divides_by=self.case.divides_by, size=sizes, **keywords)
+
+
+_MEMO = {}
+
+
+def _derivatives(case, order, arguments, parameters):
+    """reference.derivatives, kinks as stated; once for the same numbers, since options repeat them."""
+    numbers = (*arguments, *(np.asarray(v) for v in parameters.values()))
+    key = case.name, order, *(n.tobytes() for n in numbers)
+    if key not in _MEMO:
+        derived = ref.derivatives(case.reference, order, *arguments, **parameters)
+        for at, *stated in case.kinks:
+            here = np.logical_and.reduce([a == k for a, k in zip(arguments, at)])
+            for output, value in zip(derived, stated):
+                output[here] = ref.mp.mpf(value)
+        _MEMO[key] = derived
+    return _MEMO[key]
+
+
+def _makes_sense(shape, params, option):
+    """One axis has no pair of axes; a single row has no rows to weigh or to ignore."""
+    of_many_rows = "row_mask", "sample_weight", "ignore", "all_of_"
+    pair_of_axes = isinstance(params.get("axis"), tuple)
+    return len(shape) > 1 or not (pair_of_axes or option.startswith(of_many_rows))
+
+
+SCENARIOS = [
+    Scenario(case, shape, number, option)
+    for case in CASES
+    for shape in case.shapes
+    for number, params in enumerate(case.params)
+    for option in case.options
+    if _makes_sense(shape, params, option)
+]
+
+
+def scenarios(*families):
+    """The scenarios of the families, in the table's order."""
+    return [scenario for scenario in SCENARIOS if scenario.case.family in families]

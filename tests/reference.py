@@ -1,0 +1,293 @@
+"""Textbook definitions of every public function, in as many digits as they need.
+
+Each is the formula as a book prints it, evaluated by mpmath with the working precision raised until
+no cancellation in it can be seen. Nothing here shifts by a maximum or imports a formula of the package.
+
+Elementwise functions take scalars (mpmath numbers), so that `derivatives` can differentiate them.
+Row functions take arrays and write their own derivatives; test_reference.py compares those with
+numerical ones. All of them return arrays of mpmath numbers (dtype object).
+"""
+
+import math
+from functools import wraps
+from typing import NamedTuple
+
+import mpmath
+import numpy as np
+from mpmath import mp
+
+mp.dps = 60
+NAN, INF = mp.nan, mp.inf
+
+
+def lift(array):
+    """The same numbers as an array of mpmath numbers, exactly."""
+    array = np.asarray(array)
+    if array.dtype == object:
+        return array
+    return np.asarray(_number(array.astype(np.float64, copy=False)), dtype=object)
+
+
+_number = np.frompyfunc(mp.mpf, 1, 1)
+exp = np.frompyfunc(mp.exp, 1, 1)
+log = np.frompyfunc(mp.log, 1, 1)
+
+
+def exact(function):
+    """Raise the precision with the range of the arguments: 40 digits remain of any difference."""
+
+    @wraps(function)
+    def evaluated(*arguments, **keywords):
+        numbers = [np.asarray(a, float).ravel() for a in arguments if a is not None]
+        with mp.workdps(max(mp.dps, digits(np.concatenate(numbers)))):
+            return function(*arguments, **keywords)
+
+    return evaluated
+
+
+def digits(numbers):
+    """Enough for 1 - exp(-2 |x|) at the largest and exp(x) - 1 at the smallest."""
+    size = np.abs(np.append(numbers, 1.0))
+    size = size[np.isfinite(size) & (size > 0)]
+    return 40 + math.ceil(min(size.max(), 2000.0) - math.log10(size.min()))
+
+
+# Activations: scalar -> scalar
+
+
+def sigmoid(x):
+    return 1 / (1 + mp.exp(-x))
+
+
+def tanh(x):
+    return (mp.exp(x) - mp.exp(-x)) / (mp.exp(x) + mp.exp(-x))
+
+
+def relu(x):
+    return x if x > 0 else mp.mpf(0)
+
+
+def gelu(x, approximate="none"):
+    if approximate == "tanh":
+        return x / 2 * (1 + tanh(mp.sqrt(2 / mp.pi) * (x + mp.mpf("0.044715") * x**3)))
+    return x * mp.ncdf(x)
+
+
+# Elementwise losses: scalars -> scalar
+
+
+def mse_loss(x, y):
+    return (x - y) ** 2
+
+
+def binary_cross_entropy_with_logits(x, y, pos_weight=1):
+    return -(pos_weight * y * mp.log(sigmoid(x)) + (1 - y) * mp.log(sigmoid(-x)))
+
+
+def derivatives(function, order, *arguments, **parameters):
+    """function and its first `order` derivatives by the first argument, elementwise.
+
+    One-sided differences, away from 0, with mpmath's own choice of step (below 1e-40).
+    Array parameters broadcast with the arguments.
+    """
+    names = [name for name, value in parameters.items() if not isinstance(value, str)]
+    arrays = np.broadcast_arrays(*(lift(a) for a in (*arguments, *(parameters[n] for n in names))))
+    outputs = tuple(np.empty(arrays[0].shape, dtype=object) for _ in range(order + 1))
+    for index in np.ndindex(arrays[0].shape):
+        x, *rest = numbers = [a[index] for a in arrays]
+        given = parameters | dict(zip(names, rest[len(arguments) - 1 :]))
+        rest = rest[: len(arguments) - 1]
+        with mp.workdps(digits(np.array(numbers, float))):
+            for n, output in enumerate(outputs):
+                away = 1 if x >= 0 else -1
+                output[index] = mpmath.diff(lambda t: function(t, *rest, **given), x, n, direction=away)
+    return outputs
+
+
+# Softmax family: array -> array
+
+
+@exact
+def softmax(x, axis=None, where=True):
+    e = _where(where, exp(lift(x)), 0)
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+@exact
+def log_softmax(x, axis=None, where=True):
+    x = lift(x)
+    total = _where(where, exp(x), 0).sum(axis=axis, keepdims=True)
+    return _where(where, log(exp(x) / total), -INF)
+
+
+def softmin(x, axis=None, where=True):
+    return softmax(np.negative(x), axis, where)
+
+
+def hardmax(x, axis=None):
+    """1 at the first maximum, 0 elsewhere."""
+    x = np.asarray(x)
+    axes = tuple(range(x.ndim)) if axis is None else tuple(np.atleast_1d(axis))
+    last = np.moveaxis(x, axes, range(-len(axes), 0))
+    rows = last.reshape(*last.shape[: x.ndim - len(axes)], -1)
+    ones = np.arange(rows.shape[-1]) == rows.argmax(-1)[..., None]
+    return np.moveaxis(ones.reshape(last.shape), range(-len(axes), 0), axes).astype(x.dtype)
+
+
+@exact
+def logsumexp(a, axis=None, b=1, keepdims=False, return_sign=False):
+    total = (lift(b) * exp(lift(a))).sum(axis=axis, keepdims=keepdims)
+    total = np.asarray(total, dtype=object)
+    if not return_sign:
+        return log(np.asarray(np.where(total < 0, NAN, total), dtype=object))
+    return log(np.abs(total)), np.sign(total.astype(np.float64))
+
+
+def softmax_backward(g, y, axis=None):
+    g, y = lift(g), lift(y)
+    return y * (g - (g * y).sum(axis=axis, keepdims=True))
+
+
+def log_softmax_backward(g, y, axis=None):
+    g = lift(g)
+    return g - exp(lift(y)) * g.sum(axis=axis, keepdims=True)
+
+
+# Losses before reduction
+
+
+class Terms(NamedTuple):
+    """Each element's own loss, what it adds to the mean's divisor, and its derivatives.
+
+    `size` is the largest term subtracted while forming the gradient: its rounding cannot be avoided.
+    """
+
+    value: np.ndarray
+    divisor: np.ndarray
+    grad: np.ndarray
+    hess: np.ndarray
+    size: np.ndarray
+
+    def reduced(self, reduction):
+        """(value, grad, hess, size) of the reduced loss."""
+        if reduction == "none":
+            return self.value, self.grad, self.hess, self.size
+        divisor = np.sum(self.divisor) if reduction == "mean" else 1
+        return tuple(a / divisor for a in (np.sum(self.value), self.grad, self.hess, self.size))
+
+
+def elementwise(derived, *, weight=None, where=None, sample_weight=None, divides_by, size=0.0):
+    """Terms of an elementwise loss from its `derivatives`; divides_by "weights" or "count".
+
+    A mean divides by the weights where the table says so, and by sample_weight always.
+    """
+    value, grad, hess = derived
+    used = np.broadcast_to(True if where is None else where, value.shape)
+    rows = lift(1.0 if sample_weight is None else _per_row(sample_weight, value.ndim))
+    rows = _where(used, np.broadcast_to(rows, value.shape), 0)
+    factor = rows if weight is None else rows * lift(weight)
+    divisor = factor if divides_by == "weights" else rows
+    return Terms(value * factor, divisor, grad * factor, hess * factor, lift(size) * factor)
+
+
+@exact
+def cross_entropy(
+    x, target, weight=None, *, ignore_index=-100, label_smoothing=0.0, axis=None,
+    where=None, sample_weight=None, z_loss=0.0,
+):  # fmt: skip
+    """-sum_j w_j q_j log p_j + z (log sum_j exp x_j)^2, with p = softmax(x) and q the smoothed target."""
+    x, target = np.asarray(x), np.asarray(target)
+    axis = min(1, x.ndim - 1) if axis is None else axis
+    x, classes = np.moveaxis(x, axis, -1), x.shape[axis]
+    probabilities = target.ndim == x.ndim
+    if probabilities:
+        q, used = lift(np.moveaxis(target, axis, -1)), np.ones(x.shape[:-1], bool)
+    else:
+        q, used = lift(target[..., None] == np.arange(classes)), target != ignore_index
+    if where is not None:
+        used = used & where
+    w = lift(np.ones(classes) if weight is None else weight)
+    row = lift(1.0 if sample_weight is None else _per_row(sample_weight, x.ndim - 1))
+    row = _where(used, np.broadcast_to(row, used.shape), 0)
+
+    e = exp(_where(used[..., None], lift(x), 0))
+    total = e.sum(-1, keepdims=True)
+    p, lse, z = e / total, log(total), lift(z_loss)
+    s = lift(label_smoothing)
+    qw = ((1 - s) * q + s / classes) * w
+    pull = qw.sum(-1, keepdims=True) + 2 * z * lse
+    value = -(qw * log(p)).sum(-1) + z * lse[..., 0] ** 2
+    grad = pull * p - qw
+    hess = pull * p * (1 - p) + 2 * z * p**2
+    size = np.maximum(np.abs(pull * p), np.abs(qw)) * (np.minimum(np.abs(pull * p), np.abs(qw)) > 0)
+
+    divisor = row if probabilities else row * (q * w).sum(-1)
+    columns = (np.moveaxis(a * row[..., None], -1, axis) for a in (grad, hess, size))
+    return Terms(value * row, divisor, *columns)
+
+
+def nll_loss(
+    x, target, weight=None, *, ignore_index=-100, axis=None, where=None, sample_weight=None
+):
+    """-w_t x_t."""
+    x, target = np.asarray(x), np.asarray(target)
+    axis = min(1, x.ndim - 1) if axis is None else axis
+    x, classes = np.moveaxis(x, axis, -1), x.shape[axis]
+    used = (target != ignore_index) & (True if where is None else where)
+    w = lift(np.ones(classes) if weight is None else weight)
+    row = lift(1.0 if sample_weight is None else _per_row(sample_weight, x.ndim - 1))
+    row = _where(used, np.broadcast_to(row, used.shape), 0)
+    qw = lift(target[..., None] == np.arange(classes)) * w
+    grad = np.moveaxis(-qw * row[..., None], -1, axis)
+    zero = grad * 0
+    return Terms(-(qw * lift(x)).sum(-1) * row, row * qw.sum(-1), grad, zero, zero)
+
+
+# Optimizer steps: param, grad, state -> param, state, as Algorithm boxes print them
+
+
+def sgd(param, grad, state, *, lr, momentum=0, dampening=0, weight_decay=0, nesterov=False, maximize=False):
+    g = (-grad if maximize else grad) + weight_decay * param
+    if momentum:
+        first = "buffer" not in state
+        state["buffer"] = g if first else momentum * state["buffer"] + (1 - dampening) * g
+        g = g + momentum * state["buffer"] if nesterov else state["buffer"]
+    return param - lr * g
+
+
+def adam(
+    param, grad, state, *, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False,
+    maximize=False, decoupled=False,
+):  # fmt: skip
+    g = -grad if maximize else grad
+    if decoupled:
+        param = param * (1 - lr * weight_decay)
+    else:
+        g = g + weight_decay * param
+    t = state["step"] = state.get("step", 0) + 1
+    m = state["m"] = betas[0] * state.get("m", 0) + (1 - betas[0]) * g
+    v = state["v"] = betas[1] * state.get("v", 0) + (1 - betas[1]) * g**2
+    v_hat = v / (1 - betas[1] ** t)
+    if amsgrad:
+        v_hat = state["top"] = np.maximum(state.get("top", 0), v) / (1 - betas[1] ** t)
+        state["top"] = state["top"] * (1 - betas[1] ** t)
+    return param - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v_hat) + eps)
+
+
+def adamw(param, grad, state, *, weight_decay=1e-2, **keywords):
+    return adam(param, grad, state, weight_decay=weight_decay, decoupled=True, **keywords)
+
+
+def _where(condition, a, b):
+    """numpy.where that keeps mpmath numbers."""
+    a = np.asarray(a, dtype=object)
+    condition, a = np.broadcast_arrays(condition, a)
+    out = a.copy()
+    out[~condition] = mp.mpf(b)
+    return out
+
+
+def _per_row(sample_weight, ndim):
+    """One weight per row, shaped to multiply an unreduced loss of `ndim` axes."""
+    sample_weight = np.asarray(sample_weight)
+    return sample_weight.reshape(sample_weight.shape + (1,) * (ndim - sample_weight.ndim))

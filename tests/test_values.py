@@ -1,0 +1,305 @@
+"""Every public function against its reference, on every backend, instruction set and dtype."""
+
+import numpy as np
+import pytest
+
+import fastloss as fl
+from tests import reference as ref
+from tests.cases import CASES, STEP, scaled, scenarios
+from tests.ulp import assert_close
+
+REDUCTIONS = "none", "sum", "mean"
+
+
+def ids(scenario):
+    return scenario.id
+
+
+def same(got, want):
+    """Equal to the bit, NaN and sign of zero included, and of the same type."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.dtype == want.dtype and got.shape == want.shape
+    assert got.tobytes() == want.tobytes()
+
+
+def positive(shape, dtype, seed=0):
+    return (np.random.default_rng(seed).random(shape) + 0.25).astype(dtype)
+
+
+@pytest.mark.parametrize("scenario", scenarios("activation"), ids=ids)
+class TestActivation:
+    def test_value_and_derivative(self, scenario, dtype, engine):
+        f, ulp = scenario.case.function, scenario.case.ulp
+        (x,), keywords = scenario.call(dtype)
+        value, slope, size = scenario.expected(dtype)
+        got = f(x, **keywords)
+        assert got.dtype == dtype
+        assert_close(got, value, ulp.limit("value", dtype), what="value")
+        got = f.grad(x, **keywords)
+        assert_close(got, slope, ulp.limit("grad", dtype), size, what="derivative")
+        g = positive(x.shape, dtype)
+        got = f.backward(g, x, **keywords)
+        assert_close(got, slope * ref.lift(g), scaled(ulp.limit("grad", dtype)), size * g, what="backward")
+
+    def test_out_and_where(self, scenario, dtype, engine):
+        f = scenario.case.function
+        (x,), keywords = scenario.call(dtype)
+        mask = np.arange(x.size).reshape(x.shape) % 3 != 0
+        for call in (f, f.grad, lambda x, **k: f.backward(x, x, **k)):
+            want = call(x, **keywords)
+            out = np.full_like(x, 7)
+            assert call(x, out=out, **keywords) is out
+            same(out, want)
+            same(call(x.copy(), where=mask, **keywords), np.where(mask, want, 0).astype(dtype))
+            out = np.full_like(x, 7)
+            call(x, out=out, where=mask, **keywords)
+            same(out, np.where(mask, want, 7).astype(dtype))
+            alias = x.copy()
+            call(alias, out=alias, **keywords)
+            same(alias, want)
+
+    def test_ufunc(self, scenario, dtype, engine):
+        f = scenario.case.function
+        (x,), keywords = scenario.call(dtype)
+        ufunc = f.ufunc_tanh if keywords.get("approximate") == "tanh" else f.ufunc
+        assert isinstance(ufunc, np.ufunc)
+        same(ufunc(x), f(x, **keywords))
+        assert np.float16 == ufunc(np.float16(1)).dtype
+        assert np.float64 == ufunc(np.int8(1)).dtype
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.kinks], ids=lambda c: c.name)
+def test_kinks(case, dtype, engine):
+    """At a corner of the formula the derivatives are those the table states."""
+    for at, value, *derivatives in case.kinks:
+        arguments = [np.array([a], dtype) for a in at]
+        if case.family == "activation":
+            got = case.function(*arguments), case.function.grad(*arguments)
+        else:
+            got = case.function.value_grad_hess(*arguments, reduction="sum")
+        for number, want in zip(got, (value, *derivatives), strict=True):
+            assert np.ravel(number)[0] == want
+
+
+@pytest.mark.parametrize("scenario", scenarios("elementwise", "rows"), ids=ids)
+class TestLoss:
+    def test_value(self, scenario, dtype, engine):
+        loss, limit = scenario.case.function, scenario.case.ulp.limit("value", dtype)
+        arguments, keywords = scenario.call(dtype)
+        expected = scenario.expected(dtype)
+        for reduction in REDUCTIONS:
+            got = loss(*arguments, reduction=reduction, **keywords)
+            plain = reduction == "none" and scenario.option == "plain"
+            assert got.dtype == dtype
+            assert isinstance(got, np.ndarray if np.ndim(expected.value) and reduction == "none" else np.generic)
+            size = _value_size(scenario, arguments, expected, reduction)
+            assert_close(got, expected.reduced(reduction)[0], limit if plain else scaled(limit), size, reduction)
+        same(loss(*arguments, **keywords), loss(*arguments, reduction="mean", **keywords))
+
+    def test_derivatives(self, scenario, dtype, engine):
+        loss, ulp = scenario.case.function, scenario.case.ulp
+        arguments, keywords = scenario.call(dtype)
+        expected = scenario.expected(dtype)
+        for reduction in REDUCTIONS:
+            given = keywords | {"reduction": reduction}
+            value, grad, hess = loss.value_grad_hess(*arguments, **given)
+            _, want, curve, size = expected.reduced(reduction)
+            plain = reduction != "mean" and scenario.option == "plain"
+            for what, got, exact, near in (("grad", grad, want, size), ("hess", hess, curve, 0)):
+                assert got.dtype == dtype and got.shape == arguments[0].shape
+                limit = ulp.limit(what, dtype)
+                assert_close(got, exact, limit if plain else scaled(limit), near, f"{what}, {reduction}")
+            same(value, loss(*arguments, **given))
+            pair = loss.value_and_grad(*arguments, **given)
+            same(pair[0], value)
+            same(pair[1], grad)
+            same(loss.grad(*arguments, **given), grad)
+
+    def test_out(self, scenario, dtype, engine):
+        """Outputs go where they are told, in place of the input too, and no other input changes."""
+        loss = scenario.case.function
+        arguments, keywords = scenario.call(dtype)
+        x, *rest = arguments
+        before = [np.array(a) for a in arguments]
+        for reduction in REDUCTIONS:
+            given = keywords | {"reduction": reduction}
+            value, grad, hess = loss.value_grad_hess(*arguments, **given)
+            outs = np.full_like(x, 7), np.full_like(x, 7)
+            assert loss.grad(*arguments, out=outs[0], **given) is outs[0]
+            same(outs[0], grad)
+            outs[0].fill(7)
+            got = loss.value_and_grad(*arguments, out=(None, outs[0]), **given)
+            assert got[1] is outs[0]
+            same(got[0], value)
+            same(outs[0], grad)
+            got = loss.value_grad_hess(*arguments, out=(None, *outs), **given)
+            assert got[1] is outs[0] and got[2] is outs[1]
+            same(outs[0], grad)
+            same(outs[1], hess)
+            logits = x.copy()
+            loss.value_and_grad(logits, *rest, out=(None, logits), **given)
+            same(logits, grad)
+        for a, b in zip(arguments, before, strict=True):
+            same(a, b)
+        if np.ndim(loss(*arguments, **keywords | {"reduction": "none"})):
+            want = loss(*arguments, reduction="none", **keywords)
+            values = np.full_like(want, 7)
+            got = loss.value_and_grad(*arguments, reduction="none", out=(values, None), **keywords)
+            assert got[0] is values
+            same(values, want)
+
+    def test_upstream(self, scenario, dtype, engine):
+        """With reduction="none", upstream multiplies each element's own gradient and Hessian."""
+        loss, ulp = scenario.case.function, scenario.case.ulp
+        arguments, keywords = scenario.call(dtype)
+        expected = scenario.expected(dtype)
+        upstream = positive(np.shape(expected.value), dtype)
+        axis = keywords.get("axis", 1)
+        spread = upstream
+        if scenario.case.family == "rows":
+            spread = np.expand_dims(upstream, axis if upstream.ndim else 0)
+        given = keywords | {"reduction": "none", "upstream": upstream}
+        value, grad, hess = loss.value_grad_hess(*arguments, **given)
+        same(value, loss(*arguments, reduction="none", **keywords))
+        lifted = ref.lift(spread)
+        limit = scaled(ulp.limit("grad", dtype)) + 1
+        assert_close(grad, expected.grad * lifted, limit, expected.size * lifted, "gradient")
+        assert_close(hess, expected.hess * lifted, scaled(ulp.limit("hess", dtype)) + 1, 0, "Hessian")
+        same(loss.grad(*arguments, **given), grad)
+
+    def test_partial(self, scenario, dtype, engine):
+        loss, limit = scenario.case.function, scaled(scenario.case.ulp.limit("value", dtype))
+        arguments, keywords = scenario.call(dtype)
+        expected = scenario.expected(dtype)
+        whole = loss.partial(*arguments, **keywords)
+        size = _value_size(scenario, arguments, expected, "sum")
+        assert_close(dtype.type(whole.loss_sum), np.sum(expected.value), limit, size, "loss_sum")
+        assert_close(np.float64(whole.weight_sum), np.sum(expected.divisor), 2, what="weight_sum")
+        for reduction in ("sum", "mean"):
+            want = loss(*arguments, **keywords | {"reduction": reduction})
+            assert_close(dtype.type(whole.result(reduction)), want, 1, what=f"result {reduction}")
+
+
+def _value_size(scenario, arguments, expected, reduction):
+    """What cancels inside the value itself: only where the table states a size."""
+    if scenario.case.size is None:
+        return 0.0
+    size = scenario.case.size(*arguments)
+    return {"none": size, "sum": size.sum(), "mean": size.mean()}[reduction]
+
+
+@pytest.mark.parametrize("scenario", scenarios("softmax"), ids=ids)
+class TestSoftmax:
+    def test_value(self, scenario, dtype, engine):
+        f, limit = scenario.case.function, scenario.case.ulp.limit("value", dtype)
+        (x,), keywords = scenario.call(dtype)
+        want, got = scenario.expected(dtype), f(x, **keywords)
+        size = 0.0
+        if scenario.case.name == "logsumexp":
+            # SEMANTICS.md: of max(|result|, |largest entry|); b adds the rounding of b exp(x)
+            size = np.abs(x).max()
+            limit += 3 * ("b" in keywords)
+        if keywords.get("return_sign"):
+            same(np.asarray(got[1], dtype), np.asarray(want[1], dtype))
+            got, want = got[0], want[0]
+            size = size + _cancelled(x, keywords)
+        assert np.asarray(got).dtype == dtype and np.shape(got) == np.shape(want)
+        assert_close(got, want, limit, size, scenario.case.name)
+
+    def test_out_and_dtype(self, scenario, dtype, engine):
+        if scenario.case.name == "logsumexp":
+            return  # SciPy's signature: no out=, no dtype=
+        f = scenario.case.function
+        (x,), keywords = scenario.call(dtype)
+        want = f(x, **keywords)
+        out = np.full_like(x, 7)
+        assert f(x, out=out, **keywords) is out
+        same(out, want)
+        alias = x.copy()
+        f(alias, out=alias, **keywords)
+        same(alias, want)
+        other = np.float64 if dtype == np.float32 else np.float32
+        same(f(x, dtype=other, **keywords), f(x.astype(other), **keywords))
+
+    def test_backward(self, scenario, dtype, engine):
+        if not hasattr(scenario.case.function, "backward") or scenario.option != "plain":
+            return
+        f, (x,), keywords = scenario.case.function, *scenario.call(dtype)
+        y = f(x, **keywords)
+        g = positive(x.shape, dtype, 1) - dtype.type(0.5)
+        backward = {"softmax": ref.softmax_backward, "log_softmax": ref.log_softmax_backward}
+        want = backward[scenario.case.name](g, y, **keywords)
+        axis = keywords["axis"]
+        size = np.abs(g) + np.abs(g).sum(axis=axis, keepdims=True)
+        if scenario.case.name == "softmax":
+            size = y * (np.abs(g) + np.abs(g * y).sum(axis=axis, keepdims=True))
+        assert_close(f.backward(g, y, **keywords), want, 4, size, "backward")
+        out = np.full_like(x, 7)
+        assert f.backward(g, y, out=out, **keywords) is out
+        same(out, f.backward(g, y, **keywords))
+
+
+def _cancelled(x, keywords):
+    """Signed terms cancel before the logarithm: its error is that of the sum over its own size."""
+    axis, b = keywords["axis"], keywords["b"]
+    wide = np.exp(x.astype(np.longdouble))
+    total = np.abs((b * wide).sum(axis=axis, keepdims=keywords.get("keepdims", False)))
+    return (np.abs(b) * wide).sum(axis=axis) / total
+
+
+OPTIMIZERS = [(c, n) for c in CASES if c.family == "optimizer" for n in range(len(c.params))]
+
+
+@pytest.mark.parametrize("case, number", OPTIMIZERS, ids=lambda v: getattr(v, "name", v))
+def test_optimizer(case, number, dtype, engine):
+    """Three steps against the textbook, each in ULP of the larger of parameter and update."""
+    keywords = case.params[number]
+    param, *grads = case.inputs(np.random.default_rng(0), dtype, case.shapes[0])
+    ours = param.copy()
+    rule = case.function(ours, **keywords)
+    keywords = {"lr": 1e-3} | keywords
+    state, wide = {}, param.astype(np.longdouble)
+    for grad in grads:
+        rule.step(grad)
+        size = np.abs(wide)
+        wide = case.reference(wide, grad.astype(np.longdouble), state, **keywords)
+        assert_close(ours, wide, 3 * STEP.limit("value", dtype), np.maximum(size, keywords["lr"]), case.name)
+
+
+class TestPartial:
+    """Partial sums merge: any cut in any order gives the whole to the last bit or two."""
+
+    @pytest.mark.parametrize("scenario", [s for s in scenarios("elementwise", "rows") if len(s.shape) > 1], ids=ids)
+    def test_small_cuts(self, scenario, dtype, backend):
+        arguments, keywords = scenario.call(dtype)
+        self.check(scenario.case.function, arguments, keywords, pieces=min(3, len(arguments[0])))
+
+    def test_cuts_through_chunks(self, dtype, backend):
+        rng = np.random.default_rng(0)
+        x, y = rng.standard_normal((2, 300_001)).astype(dtype)
+        self.check(fl.mse_loss, (x, y), {"weight": np.abs(x)}, pieces=7)
+        logits = rng.standard_normal((30_001, 10)).astype(dtype)
+        target = rng.integers(0, 10, 30_001)
+        weight = positive(10, dtype)
+        sample_weight = positive(30_001, dtype)
+        self.check(fl.cross_entropy, (logits, target), {"weight": weight, "sample_weight": sample_weight}, pieces=7)
+
+    def check(self, loss, arguments, keywords, pieces):
+        n = len(arguments[0])
+        rng = np.random.default_rng(n)
+        cuts = np.sort(rng.choice(np.arange(1, n), pieces - 1, replace=False))
+        parts = [
+            loss.partial(*(a[rows] for a in arguments), **{k: self.cut(k, v, n, rows) for k, v in keywords.items()})
+            for rows in map(slice, [0, *cuts], [*cuts, n])
+        ]
+        rng.shuffle(parts)
+        whole, merged = loss.partial(*arguments, **keywords), sum(parts[1:], parts[0])
+        assert merged.count == whole.count
+        for name in ("loss_sum", "weight_sum"):
+            assert_close(np.float64(getattr(merged, name)), getattr(whole, name), 2, what=name)
+        for reduction in ("sum", "mean"):
+            assert_close(np.float64(merged.result(reduction)), whole.result(reduction), 4, what=reduction)
+
+    def cut(self, name, value, n, rows):
+        per_row = name in ("sample_weight", "where") or (name == "weight" and np.ndim(value) != 1) or np.shape(value) == (n,)
+        return value[rows] if per_row and name != "pos_weight" and isinstance(value, np.ndarray) else value

@@ -1,0 +1,56 @@
+"""Errors in units in the last place, measured against longdouble or mpmath numbers."""
+
+import numpy as np
+from mpmath import mp
+
+
+def errors(got, want, size=0.0):
+    """|got - want| in units in the last place of max(|want|, |size|), in got's own format.
+
+    Subnormal results count in the smallest subnormal. NaN agrees with NaN, an infinity with the same
+    infinity or with a number that rounds to it; every other disagreement is an infinite error.
+    """
+    got = np.asarray(got)
+    info = np.finfo(got.dtype)
+    want = np.broadcast_to(widen(want), got.shape)
+    size = np.broadcast_to(np.abs(widen(size)), got.shape)
+    with np.errstate(all="ignore"):
+        _, exponent = np.frexp(np.maximum(np.abs(want), size))
+        unit = np.ldexp(np.longdouble(1), np.maximum(exponent - 1, info.minexp) - info.nmant)
+        error = np.abs(got.astype(np.longdouble) - want) / unit
+        overflow = np.abs(want) >= np.longdouble(info.max) * (1 + np.longdouble(info.epsneg) / 2)
+        same = (np.isnan(got) & np.isnan(want)) | (got == want)
+        same |= np.isinf(got) & overflow & (np.sign(got) == np.sign(want))
+    return np.select([same, np.isnan(error)], [0.0, np.inf], error).astype(np.float64)
+
+
+def assert_close(got, want, limit, size=0.0, what=""):
+    """Fail with the worst element when an error exceeds `limit` ULP."""
+    got = np.asarray(got)
+    error = errors(got, want, size)
+    if error.size and not error.max() <= limit:
+        worst = np.unravel_index(error.argmax(), error.shape)
+        wanted = np.broadcast_to(widen(want), got.shape)[worst]
+        raise AssertionError(
+            f"{what}: {error.max():.2f} ULP (limit {limit}) at {tuple(map(int, worst))}: "
+            f"got {got[worst]!r}, want {wanted!r}; {int((error > limit).sum())} of {error.size} exceed"
+        )
+
+
+def widen(array):
+    """longdouble, from floats or mpmath numbers (split in two doubles, so that 64 bits survive)."""
+    array = np.asarray(array)
+    return np.asarray(_widen(array), np.longdouble) if array.dtype == object else array.astype(np.longdouble)
+
+
+@mp.workdps(60)
+def _one(number):
+    number = mp.mpf(number)
+    if not mp.isfinite(number):
+        return np.longdouble(float(number))
+    fraction, exponent = mp.frexp(number)
+    high = float(fraction)
+    return np.ldexp(np.longdouble(high) + np.longdouble(float(fraction - high)), int(exponent))
+
+
+_widen = np.frompyfunc(_one, 1, 1)
