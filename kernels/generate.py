@@ -398,52 +398,57 @@ from numba import njit
 from numpy import float32 as f32, float64 as f64, inf, int32 as i32, int64 as i64, nan, rint, sqrt
 
 
-def jit(function):
-    options = {"error_model": "numpy", "nogil": True}
+def jit(function, **options):
+    options |= {"error_model": "numpy", "nogil": True}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that a disk cache could be written to
         return njit(**options)(function)
+
+
+def inline(function):
+    # without it LLVM leaves the longer formulas as calls, and their loops scalar
+    return jit(function, forceinline=True)
 """
 
 NUMBA_PRIMITIVES = """
 
-@jit
+@inline
 def bits_{f}(x):
     return {f}(x).view({i})
 
 
-@jit
+@inline
 def from_bits_{f}(i):
     return {i}(i).view({f})
 
 
-@jit
+@inline
 def rint_{f}(x):
     return rint(x)
 
 
-@jit
+@inline
 def sqrt_{f}(x):
     return sqrt(x)
 
 
-@jit
+@inline
 def abs_{f}(x):
     return abs(x)
 
 
-@jit
+@inline
 def min_{f}(a, b):
     return b if b < a else a
 
 
-@jit
+@inline
 def max_{f}(a, b):
     return b if b > a else a
 
 
-@jit
+@inline
 def select_{f}(c, a, b):
     return a if c else b
 """
@@ -453,13 +458,13 @@ CUDA_HEADER = NOTICE + """
 from numba import cuda
 from numpy import float32 as f32, float64 as f64, inf, int32 as i32, int64 as i64, nan, rint, sqrt
 
-jit = cuda.jit(device=True)
+inline = cuda.jit(device=True)
 """
 
 
 def numba_function(formula, dtype, body):
     arguments = ", ".join(formula.arrays + formula.scalars)
-    return f"\n\n@jit\ndef {formula.base}_{dtype}({arguments}):\n{unparse(body)}"
+    return f"\n\n@inline\ndef {formula.base}_{dtype}({arguments}):\n{unparse(body)}"
 
 
 def numba_loop(loop, dtype):
