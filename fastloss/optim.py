@@ -1,0 +1,878 @@
+"""Optimizers: threaded steps over plain NumPy arrays, in place.
+
+A class takes one array, a list, a tuple or a dict of arrays and keeps the states; a ``*_step``
+function is the same rule for one array, with the states in the caller's hands.
+"""
+
+from math import isfinite, sqrt
+from numbers import Real
+from operator import attrgetter
+
+import numpy as np
+
+from ._config import backend
+
+__all__ = ["SGD", "Adam", "AdamW", "adam_step", "adamw_step", "clip_grad_norm", "sgd_step"]
+
+_FLOATS = ("float32", "float64")
+_HALVES = ("float16", "bfloat16")
+_BLOCK = 8192
+
+# flags.num of arrays that go to the backend as they are: C-contiguous (1), aligned (256); and
+# F-contiguous (2), owning their memory (4), writeable (1024) or not.
+_READY = frozenset(257 + f + o + w for f in (0, 2) for o in (0, 4) for w in (0, 1024))
+_flags, _dtype, _shape, _base = map(attrgetter, ("flags.num", "dtype", "shape", "base"))
+
+
+# Arguments
+
+
+def _number(name, value, below=None):
+    expected = "a number >= 0" if below is None else f"a number in [0, {below})"
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}; expected {expected}")
+    if not value >= 0 or (below is not None and value >= below):
+        raise ValueError(f"{name} is {value}; expected {expected}")
+
+
+def _check_sgd(momentum, dampening, weight_decay, nesterov):
+    if not callable(momentum):
+        _number("momentum", momentum)
+    if not isinstance(dampening, Real):
+        raise TypeError(f"dampening is {dampening!r}; expected a number")
+    _number("weight_decay", weight_decay)
+    if nesterov and (dampening != 0 or not (callable(momentum) or momentum > 0)):
+        raise ValueError(
+            f"nesterov is {nesterov} with momentum {momentum} and dampening {dampening}; "
+            "expected momentum > 0 and dampening 0"
+        )
+
+
+def _check_adam(betas, eps, weight_decay):
+    if np.shape(betas) != (2,):
+        raise ValueError(f"betas is {betas!r}; expected two numbers in [0, 1)")
+    _number("betas[0]", betas[0], below=1)
+    _number("betas[1]", betas[1], below=1)
+    _number("eps", eps)
+    _number("weight_decay", weight_decay)
+
+
+def _writable(array, name, dtypes=_FLOATS):
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} is of type {type(array).__name__}; expected a NumPy array")
+    if array.dtype.name not in dtypes:
+        raise TypeError(f"{name} has dtype {array.dtype}; expected {' or '.join(dtypes)}")
+    if not array.flags.writeable:
+        raise ValueError(f"{name} is read-only; expected an array to update in place")
+    return np.asarray(array)
+
+
+def _gradient(grad, name, param, order):
+    """The gradient checked against its parameter: flat, native, in the parameter's dtype."""
+    if isinstance(grad, np.ma.MaskedArray):
+        raise TypeError(f"{name} is of type MaskedArray; expected a plain array")
+    grad = np.asarray(grad)
+    if grad.shape != param.shape:
+        raise ValueError(f"{name} has shape {grad.shape}; expected {param.shape}, as the parameter")
+    if grad.dtype.name not in (param.dtype.name, *_HALVES):
+        raise ValueError(
+            f"{name} has dtype {grad.dtype}; expected {param.dtype.name}, as the parameter, "
+            "or a 16-bit float"
+        )
+    return _flat(grad.astype(param.dtype.newbyteorder("="), copy=False), order)
+
+
+def _leaves(tree, name):
+    """Keys (None: one array; a range: a list; a list: a dict), names and arrays of `tree`."""
+    if isinstance(tree, dict):
+        return list(tree), [f"{name}[{key!r}]" for key in tree], list(tree.values())
+    if isinstance(tree, (list, tuple)):
+        return range(len(tree)), [f"{name}[{i}]" for i in range(len(tree))], list(tree)
+    return None, [name], [tree]
+
+
+def _kind(keys):
+    if keys is None:
+        return "one array"
+    return f"a {'dict' if isinstance(keys, list) else 'list'} of {len(keys)}"
+
+
+# Memory
+
+
+def _order(array):
+    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+
+
+def _flat(array, order):
+    """The elements in `order`, aligned and native: a view where there is one."""
+    if not (array.flags.aligned and array.dtype.isnative):
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array.ravel(order)
+
+
+def _owners(array):
+    """Ids of the array and of all that it is a view of."""
+    while array is not None:
+        yield id(array)
+        array = getattr(array, "base", None)
+
+
+def _refuse_overlap(arrays, names):
+    """In order of address, an array is compared with those that have not ended where it begins."""
+    spans = []
+    for i, array in enumerate(arrays):
+        extent = array.itemsize
+        axes = ((abs(s), n) for s, n in zip(array.strides, array.shape) if n > 1)
+        for stride, length in sorted(axes):
+            if stride < extent:
+                raise ValueError(f"{names[i]} overlaps itself in memory; expected no overlap")
+            extent += stride * (length - 1)
+        if array.size:
+            spans.append((*np.lib.array_utils.byte_bounds(array), i))
+    near = []
+    for low, high, i in sorted(spans):
+        near = [(end, j) for end, j in near if end > low]
+        for _, j in near:
+            if np.may_share_memory(arrays[i], arrays[j], max_work=10_000):
+                raise ValueError(f"{names[i]} overlaps {names[j]} in memory; expected no overlap")
+        near.append((high, i))
+
+
+# Rules: the name of a formula and its scalars
+
+
+def _sgd_rule(first, scale, lr, momentum, dampening, weight_decay, nesterov):
+    """`momentum` None is SGD without a buffer."""
+    scalars = (lr, scale, weight_decay)
+    if momentum is None:
+        return "sgd_step", scalars
+    look_ahead = momentum if nesterov else 0.0
+    if first or momentum == 0:
+        return "sgd_momentum_step", (*scalars, 0.0, 1.0, look_ahead)
+    return "sgd_momentum_step", (*scalars, momentum, 1 - dampening, look_ahead)
+
+
+def _adam_rule(step, scale, lr, betas, eps, weight_decay, decoupled, amsgrad):
+    beta1, beta2 = betas
+    correction = sqrt(1 - beta2**step)
+    return "adam_amsgrad_step" if amsgrad else "adam_step", (
+        scale,
+        0.0 if decoupled else weight_decay,
+        1 - lr * weight_decay if decoupled and weight_decay != 0 else 1.0,
+        1 - beta1,
+        beta2,
+        1 - beta2,
+        lr * correction / (1 - beta1**step),
+        eps * correction,
+    )
+
+
+# Classes
+
+
+class _Optimizer:
+    """Parameters, states, and one pass over them; a subclass adds settings, states and `_rule`."""
+
+    _settings = ("lr", "weight_decay", "maximize", "ema_decay")
+
+    def __init__(self, params, states, lr, weight_decay, maximize, ema):
+        if not callable(lr):
+            _number("lr", lr)
+        if ema is not None:
+            _number("ema", ema, below=1)
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.maximize = bool(maximize)
+        self.ema_decay = ema
+        self._keys, self._names, arrays = _leaves(params, "params")
+        if not arrays:
+            raise ValueError("params is empty; expected at least one array")
+        if len({*map(str, self._keys or ())}) < len(self._keys or ()):
+            raise ValueError(f"params has keys {self._keys}; expected keys that differ as text")
+        self._params = list(map(_writable, arrays, self._names))
+        _refuse_overlap(self._params, self._names)
+        self._steps = 0
+        self._updates = [0] * len(arrays)
+        self._states = {
+            state: [np.zeros(p.shape, p.dtype.newbyteorder("="), _order(p)) for p in self._params]
+            for state in (*states, *["ema"] * (ema is not None))
+        }
+        for average, param in zip(self._states.get("ema", ()), self._params):
+            average[...] = param
+        self._bind()
+
+    def _bind(self):
+        """What does not change from step to step."""
+        self._orders = list(map(_order, self._params))
+        self._in_c_order = "F" not in self._orders
+        flat = list(map(_flat, self._params, self._orders))
+        self._dtypes = [f.dtype for f in flat]
+        self._shapes = [p.shape for p in self._params]
+        self._owners = {owner for p in self._params for owner in _owners(p)}
+        # None: not contiguous, stepped in a copy
+        views = [f if np.may_share_memory(f, p) else None for f, p in zip(flat, self._params)]
+        self._columns = [views, *(list(map(_flat, s, self._orders)) for s in self._states.values())]
+        self._regroup()
+
+    def _regroup(self):
+        same_age = len(set(self._updates)) == 1
+        self._groups_of_all = self._groups(range(len(self._params))) if same_age else None
+
+    def _groups(self, members):
+        """(members, params, *states) for each dtype and age: what one call of the backend takes."""
+        groups = {}
+        for i in members:
+            if self._params[i].size:
+                groups.setdefault((self._dtypes[i], self._age(self._updates[i])), []).append(i)
+        return [
+            (group, *([column[i] for i in group] for column in self._columns))
+            for group in groups.values()
+        ]
+
+    @staticmethod
+    def _age(updates):
+        """Parameters of the same age take the same scalars."""
+        return updates
+
+    def _now(self, setting):
+        value = getattr(self, setting)
+        if callable(value):
+            value = np.asarray(value(self._steps)).item()
+        _number(setting, value)
+        return float(value)
+
+    # Gradients
+
+    def _list(self, grads):
+        """The gradients in the order of the parameters."""
+        if self._keys is None:
+            return [grads]
+        keys, _, grads = _leaves(grads, "grads")
+        if keys == self._keys:
+            return grads
+        if type(keys) is not type(self._keys) or len(keys) != len(self._keys):
+            raise ValueError(f"grads is {_kind(keys)}; expected {_kind(self._keys)}, as params")
+        found = dict(zip(keys, grads))
+        if found.keys() != set(self._keys):
+            raise ValueError(f"grads has keys {keys}; expected {self._keys}, as params")
+        return [found[key] for key in self._keys]
+
+    def _ready(self, grads):
+        """Whether all gradients are plain arrays that go to the backend as they are."""
+        return (
+            self._in_c_order
+            and set(map(type, grads)) == {np.ndarray}
+            and _READY.issuperset(map(_flags, grads))
+            and list(map(_dtype, grads)) == self._dtypes
+            and list(map(_shape, grads)) == self._shapes
+            and self._owners.isdisjoint(map(id, grads))
+            and self._owners.isdisjoint(map(id, map(_base, grads)))
+        )
+
+    def _converted(self, grad, i):
+        if grad is None:
+            return None
+        name = "grads" + self._names[i].removeprefix("params")
+        flat = _gradient(grad, name, self._params[i], self._orders[i])
+        return flat if self._owners.isdisjoint(_owners(flat)) else flat.copy()
+
+    def step(self, grads, *, grad_scale=1.0, max_norm=None):
+        """Update every parameter in place.
+
+        Parameters
+        ----------
+        grads : array, list, tuple or dict of arrays
+            Gradients, structured as the parameters, of their shapes and dtypes (float16 and
+            bfloat16 are widened). None leaves a parameter and its states alone.
+        grad_scale : float
+            Factor on every gradient, in the same pass.
+        max_norm : float, optional
+            Scale the gradients down, in the same pass, to this 2-norm over all of them, as
+            `clip_grad_norm`; `grads` itself does not change.
+
+        Raises
+        ------
+        ValueError
+            Structure, shape or dtype differ from the parameters'. Nothing has changed.
+        """
+        grads = self._list(grads)
+        if self._ready(grads):
+            grads = list(map(np.ndarray.ravel, grads))
+        else:
+            grads = [self._converted(grad, i) for i, grad in enumerate(grads)]
+        used = [i for i, grad in enumerate(grads) if grad is not None]
+        scale = -grad_scale if self.maximize else grad_scale
+        if max_norm is not None:
+            _number("max_norm", max_norm)
+            scale *= _clip_factor(abs(scale) * _total_norm([grads[i] for i in used], 2), max_norm)
+
+        groups = self._groups_of_all if len(used) == len(grads) else None
+        jobs, copies = [], []
+        rule = self._rule()
+        for members, params, *states in self._groups(used) if groups is None else groups:
+            name, scalars = rule(self._updates[members[0]] + 1, scale)
+            if self.ema_decay is not None:
+                name, scalars = name.replace("_step", "_ema_step"), (*scalars, 1 - self.ema_decay)
+            if any(param is None for param in params):
+                params = [
+                    _flat(self._params[i], "C") if p is None else p for i, p in zip(members, params)
+                ]
+                copies += [(i, p) for i, p in zip(members, params) if self._columns[0][i] is None]
+            jobs.append((name, list(zip(params, [grads[i] for i in members], *states)), scalars))
+
+        engine = backend()
+        for job in jobs:
+            engine.step(*job)
+        for i, copy in copies:
+            self._params[i][...] = copy.reshape(self._params[i].shape)
+        self._steps += 1
+        for i in used:
+            self._updates[i] += 1
+        if groups is None:
+            self._regroup()
+
+    # State
+
+    @property
+    def ema(self):
+        """The averaged parameters, structured as the parameters; None without ``ema=``."""
+        averages = self._states.get("ema")
+        if averages is None or self._keys is None:
+            return averages and averages[0]
+        return dict(zip(self._keys, averages)) if isinstance(self._keys, list) else averages
+
+    def _named_states(self):
+        for state, arrays in self._states.items():
+            for key, array in zip(self._keys or [None], arrays):
+                yield state if self._keys is None else f"{state}.{key}", array
+
+    def state_dict(self):
+        """Copies of all states and settings, by flat string keys: fit for ``np.savez``.
+
+        Schedules are functions and are left out; ``step`` is where they go on.
+        """
+        settings = {name: getattr(self, name) for name in self._settings}
+        numbers = {k: v for k, v in settings.items() if v is not None and not callable(v)}
+        return {
+            "step": np.int64(self._steps),
+            "updates": np.array(self._updates, np.int64),
+            **{name: np.asarray(value)[()] for name, value in numbers.items()},
+            **{key: array.copy() for key, array in self._named_states()},
+        }
+
+    def load_state_dict(self, state):
+        """Go on from a `state_dict`, to the bit; a setting that is a schedule here stays.
+
+        Raises
+        ------
+        ValueError
+            Keys, shapes or dtypes do not fit these parameters. Nothing has changed.
+        """
+        state = {key: np.asarray(state[key]) for key in state}
+        states = dict(self._named_states())
+        needed = {"step", "updates", *states}
+        if odd := (needed - state.keys()) | (state.keys() - needed - {*self._settings}):
+            raise ValueError(
+                f"state lacks or should lack {sorted(odd)}; expected the keys of this optimizer"
+            )
+        for key, array in (*states.items(), ("updates", np.array(self._updates, np.int64))):
+            came = state[key]
+            if (came.shape, came.dtype) != (array.shape, array.dtype):
+                raise ValueError(
+                    f"state[{key!r}] has shape {came.shape} and dtype {came.dtype}; "
+                    f"expected {array.shape} and {array.dtype}"
+                )
+        for key, array in states.items():
+            array[...] = state[key]
+        for name in self._settings:
+            if name in state and not callable(getattr(self, name)):
+                value = state[name].tolist()
+                setattr(self, name, tuple(value) if isinstance(value, list) else value)
+        self._steps = int(state["step"])
+        self._updates = state["updates"].tolist()
+        self._regroup()
+
+    def __getstate__(self):
+        # views do not survive a pickle or a copy as views
+        derived = ("_columns", "_owners", "_groups_of_all")
+        return {name: value for name, value in vars(self).items() if name not in derived}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._bind()
+
+    def __repr__(self):
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._settings)
+        return f"{type(self).__name__}(<{_kind(self._keys)}>, {settings})"
+
+
+class SGD(_Optimizer):
+    r"""Stochastic gradient descent, with momentum.
+
+    With :math:`g` the gradient plus ``weight_decay`` times the parameter :math:`\theta`,
+
+    .. math::
+
+        b \leftarrow \mu b + (1 - \text{dampening})\, g, \qquad
+        \theta \leftarrow \theta - \text{lr}\; b
+
+    where the first :math:`b` is :math:`g`; Nesterov's form uses :math:`g + \mu b` in place of
+    :math:`b`, and without momentum it is :math:`g`.
+
+    Parameters
+    ----------
+    params : array, list, tuple or dict of arrays
+        float32 or float64, any layout, updated in place.
+    lr : float or callable
+        Learning rate, or a schedule: step (0, 1, ...) -> value.
+    momentum : float or callable
+        0 keeps no buffer; a schedule always keeps one, and where it gives 0 the buffer restarts.
+    dampening, weight_decay : float
+    nesterov, maximize : bool
+    ema : float, optional
+        Decay of a moving average of the parameters, kept in `ema` and updated in the same pass:
+        ema = decay * ema + (1 - decay) * param.
+
+    Raises
+    ------
+    ValueError
+        A setting out of range; parameters empty, read-only or overlapping in memory.
+    TypeError
+        A parameter that is not a float32 or float64 array.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl, Hinton: On the importance of initialization and momentum, 2013.
+
+    Examples
+    --------
+    >>> import numpy as np, fastloss as fl
+    >>> w = np.array([1.0, 2.0])
+    >>> opt = fl.optim.SGD([w], lr=0.5, momentum=0.5)
+    >>> for _ in range(2):
+    ...     opt.step([np.array([1.0, -1.0])])
+    >>> w
+    array([-0.25,  3.25])
+    """
+
+    _settings = (*_Optimizer._settings, "momentum", "dampening", "nesterov")
+
+    def __init__(
+        self,
+        params,
+        lr=1e-3,
+        momentum=0,
+        dampening=0,
+        weight_decay=0,
+        nesterov=False,
+        *,
+        maximize=False,
+        ema=None,
+    ):
+        _check_sgd(momentum, dampening, weight_decay, nesterov)
+        self.momentum = momentum
+        self.dampening = dampening
+        self.nesterov = bool(nesterov)
+        states = ("momentum_buffer",) if callable(momentum) or momentum != 0 else ()
+        super().__init__(params, states, lr, weight_decay, maximize, ema)
+
+    @staticmethod
+    def _age(updates):
+        return min(updates, 1)
+
+    def _rule(self):
+        lr, momentum = self._now("lr"), self._now("momentum")
+        if "momentum_buffer" not in self._states:
+            if momentum != 0:
+                raise ValueError(f"momentum is {momentum}; expected 0, as when this optimizer was made")
+            momentum = None
+        return lambda step, scale: _sgd_rule(
+            step == 1, scale, lr, momentum, self.dampening, self.weight_decay, self.nesterov
+        )
+
+
+class Adam(_Optimizer):
+    r"""Adam: steps scaled by running moments of the gradient.
+
+    With :math:`g` the gradient plus ``weight_decay`` times the parameter :math:`\theta`, at step t
+
+    .. math::
+
+        m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad
+        v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \qquad
+        \theta \leftarrow \theta
+        - \text{lr}\, \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \varepsilon}
+
+    Parameters
+    ----------
+    params : array, list, tuple or dict of arrays
+        float32 or float64, any layout, updated in place.
+    lr : float or callable
+        Learning rate, or a schedule: step (0, 1, ...) -> value.
+    betas : (float, float)
+    eps, weight_decay : float
+    amsgrad : bool
+        Divide by the largest v so far.
+    maximize : bool
+    decoupled_weight_decay : bool
+        Multiply the parameter by 1 - lr * weight_decay instead: `AdamW`.
+    ema : float, optional
+        Decay of a moving average of the parameters, kept in `ema` and updated in the same pass:
+        ema = decay * ema + (1 - decay) * param.
+
+    Raises
+    ------
+    ValueError
+        A setting out of range; parameters empty, read-only or overlapping in memory.
+    TypeError
+        A parameter that is not a float32 or float64 array.
+
+    References
+    ----------
+    Kingma, Ba: Adam, a method for stochastic optimization, 2015.
+    Reddi, Kale, Kumar: On the convergence of Adam and beyond, 2018.
+
+    Examples
+    --------
+    >>> import numpy as np, fastloss as fl
+    >>> w = np.array([1.0, 2.0])
+    >>> opt = fl.optim.Adam({"w": w}, lr=0.1)
+    >>> opt.step({"w": np.array([3.0, -3.0])})
+    >>> w.round(6)
+    array([0.9, 2.1])
+    """
+
+    _settings = (*_Optimizer._settings, "betas", "eps", "amsgrad", "decoupled_weight_decay")
+
+    def __init__(
+        self,
+        params,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0,
+        amsgrad=False,
+        *,
+        maximize=False,
+        decoupled_weight_decay=False,
+        ema=None,
+    ):
+        _check_adam(betas, eps, weight_decay)
+        self.betas = tuple(betas)
+        self.eps = eps
+        self.amsgrad = bool(amsgrad)
+        self.decoupled_weight_decay = bool(decoupled_weight_decay)
+        states = ("exp_avg", "exp_avg_sq", *["max_exp_avg_sq"] * self.amsgrad)
+        super().__init__(params, states, lr, weight_decay, maximize, ema)
+
+    def _rule(self):
+        lr = self._now("lr")
+        return lambda step, scale: _adam_rule(
+            step,
+            scale,
+            lr,
+            self.betas,
+            self.eps,
+            self.weight_decay,
+            self.decoupled_weight_decay,
+            self.amsgrad,
+        )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: the parameter is first multiplied by 1 - lr * weight_decay.
+
+    Parameters and errors are those of `Adam`.
+
+    References
+    ----------
+    Loshchilov, Hutter: Decoupled weight decay regularization, 2019.
+
+    Examples
+    --------
+    >>> import numpy as np, fastloss as fl
+    >>> w = np.array([1.0, 2.0])
+    >>> opt = fl.optim.AdamW(w, lr=0.1, weight_decay=0.5)
+    >>> opt.step(np.array([3.0, -3.0]))
+    >>> w.round(6)
+    array([0.85, 2.  ])
+    """
+
+    def __init__(
+        self,
+        params,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=1e-2,
+        amsgrad=False,
+        *,
+        maximize=False,
+        ema=None,
+    ):
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            maximize=maximize,
+            decoupled_weight_decay=True,
+            ema=ema,
+        )
+
+
+# Functions
+
+
+def _step_one(rule, param, grad, **states):
+    """One parameter, its gradient and its states; what is not contiguous goes through a copy."""
+    name, scalars = rule
+    names = ["param", *states]
+    arrays = list(map(_writable, (param, *states.values()), names))
+    param = arrays[0]
+    for array, label in zip(arrays, names):
+        if (array.shape, array.dtype.name) != (param.shape, param.dtype.name):
+            raise ValueError(
+                f"{label} has shape {array.shape} and dtype {array.dtype}; "
+                f"expected {param.shape} and {param.dtype.name}, as param"
+            )
+    _refuse_overlap(arrays, names)
+    order = _order(param)
+    grad = _gradient(grad, "grad", param, order)
+    if any(np.may_share_memory(grad, array) for array in arrays):
+        grad = grad.copy()
+    flat = [_flat(array, order) for array in arrays]
+    if param.size:
+        backend().step(name, [(flat[0], grad, *flat[1:])], scalars)
+    for array, new in zip(arrays, flat):
+        if not np.may_share_memory(array, new):
+            array[...] = new.reshape(array.shape, order=order)
+
+
+def sgd_step(
+    param,
+    grad,
+    momentum_buffer=None,
+    *,
+    lr,
+    momentum=0,
+    dampening=0,
+    weight_decay=0,
+    nesterov=False,
+    maximize=False,
+    first=False,
+):
+    """One step of `SGD`, in place.
+
+    Parameters
+    ----------
+    param, grad : array
+        The parameter (float32 or float64), changed; its gradient, of the same shape and dtype.
+    momentum_buffer : array, optional
+        Like `param`, changed; needed for a momentum.
+    lr, momentum, dampening, weight_decay, nesterov, maximize
+        As for `SGD`, numbers only.
+    first : bool
+        The buffer holds nothing yet: it becomes the gradient.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `SGD`; shapes or dtypes that differ. Nothing has changed.
+
+    Examples
+    --------
+    >>> import numpy as np, fastloss as fl
+    >>> w = np.array([1.0, 2.0])
+    >>> fl.optim.sgd_step(w, np.array([1.0, -1.0]), lr=0.5)
+    >>> w
+    array([0.5, 2.5])
+    """
+    _number("lr", lr)
+    _number("momentum", momentum)
+    _check_sgd(momentum, dampening, weight_decay, nesterov)
+    states = {} if momentum_buffer is None else {"momentum_buffer": momentum_buffer}
+    if momentum != 0 and not states:
+        raise ValueError(f"momentum_buffer is None; expected an array, as momentum is {momentum}")
+    scale = -1.0 if maximize else 1.0
+    momentum = momentum if states else None
+    rule = _sgd_rule(first, scale, lr, momentum, dampening, weight_decay, nesterov)
+    _step_one(rule, param, grad, **states)
+
+
+def adam_step(
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    *,
+    step,
+    lr,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0,
+    maximize=False,
+    max_exp_avg_sq=None,
+    decoupled_weight_decay=False,
+):
+    """One step of `Adam`, in place.
+
+    Parameters
+    ----------
+    param, grad : array
+        The parameter (float32 or float64), changed; its gradient, of the same shape and dtype.
+    exp_avg, exp_avg_sq : array
+        Running moments like `param`, zeros before the first step, changed.
+    step : int
+        1 for the first step, 2 for the second, ...
+    lr, betas, eps, weight_decay, maximize, decoupled_weight_decay
+        As for `Adam`, numbers only.
+    max_exp_avg_sq : array, optional
+        Like `param`, zeros before the first step, changed: the step is AMSGrad's.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `Adam`; shapes or dtypes that differ. Nothing has changed.
+
+    Examples
+    --------
+    >>> import numpy as np, fastloss as fl
+    >>> w, m, v = np.array([1.0, 2.0]), np.zeros(2), np.zeros(2)
+    >>> fl.optim.adam_step(w, np.array([3.0, -3.0]), m, v, step=1, lr=0.1)
+    >>> w.round(6), m.round(6), v.round(6)
+    (array([0.9, 2.1]), array([ 0.3, -0.3]), array([0.009, 0.009]))
+    """
+    _number("lr", lr)
+    _check_adam(betas, eps, weight_decay)
+    if not step >= 1:
+        raise ValueError(f"step is {step}; expected 1 for the first step, 2 for the second, ...")
+    states = {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
+    if max_exp_avg_sq is not None:
+        states["max_exp_avg_sq"] = max_exp_avg_sq
+    scale = -1.0 if maximize else 1.0
+    amsgrad = max_exp_avg_sq is not None
+    rule = _adam_rule(step, scale, lr, betas, eps, weight_decay, decoupled_weight_decay, amsgrad)
+    _step_one(rule, param, grad, **states)
+
+
+def adamw_step(
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    *,
+    step,
+    lr,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=1e-2,
+    maximize=False,
+    max_exp_avg_sq=None,
+):
+    """One step of `AdamW`, in place: `adam_step` with decoupled weight decay.
+
+    Examples
+    --------
+    >>> import numpy as np, fastloss as fl
+    >>> w, m, v = np.array([1.0, 2.0]), np.zeros(2), np.zeros(2)
+    >>> fl.optim.adamw_step(w, np.array([3.0, -3.0]), m, v, step=1, lr=0.1, weight_decay=0.5)
+    >>> w.round(6)
+    array([0.85, 2.  ])
+    """
+    adam_step(
+        param,
+        grad,
+        exp_avg,
+        exp_avg_sq,
+        step=step,
+        lr=lr,
+        betas=betas,
+        eps=eps,
+        weight_decay=weight_decay,
+        maximize=maximize,
+        max_exp_avg_sq=max_exp_avg_sq,
+        decoupled_weight_decay=True,
+    )
+
+
+# Clipping
+
+
+def _total_norm(grads, norm_type):
+    """The norm of all elements of all gradients, summed in float64."""
+    total = 0.0
+    with np.errstate(all="ignore"):
+        for grad in grads:
+            flat = grad.ravel("K")
+            for start in range(0, flat.size, _BLOCK):
+                block = np.abs(flat[start : start + _BLOCK], dtype=np.float64)
+                if norm_type == 2:
+                    total += np.dot(block, block)
+                elif isfinite(norm_type):
+                    total += np.sum(block**norm_type)
+                else:
+                    total = np.maximum(total, block.max())
+        return np.float64(total) ** (1 / norm_type) if isfinite(norm_type) else np.float64(total)
+
+
+def _clip_factor(norm, max_norm):
+    factor = max_norm / (norm + 1e-6)
+    return 1.0 if factor > 1 else float(factor)
+
+
+def clip_grad_norm(grads, max_norm, norm_type=2, error_if_nonfinite=False):
+    """Scale gradients down, in place, to a norm over all of them together of at most `max_norm`.
+
+    Every gradient is multiplied by min(1, max_norm / (norm + 1e-6)). The norm is summed in float64.
+
+    Parameters
+    ----------
+    grads : array, list, tuple or dict of arrays
+        Floating-point arrays, changed; None is passed over.
+    max_norm : float
+    norm_type : float
+        Order of the norm, > 0; may be ``inf``.
+    error_if_nonfinite : bool
+        Raise when the norm is NaN or infinite. Otherwise the factor is then NaN or 0.
+
+    Returns
+    -------
+    float64
+        The norm before clipping.
+
+    Raises
+    ------
+    RuntimeError
+        The norm is not finite and `error_if_nonfinite` is true. Nothing has changed.
+    ValueError, TypeError
+        A setting out of range; a gradient that cannot be changed in place.
+
+    Examples
+    --------
+    >>> import numpy as np, fastloss as fl
+    >>> g = np.array([3.0, 4.0])
+    >>> float(fl.optim.clip_grad_norm(g, 1.0))
+    5.0
+    >>> g.round(5)
+    array([0.6, 0.8])
+    """
+    _number("max_norm", max_norm)
+    if not norm_type > 0:
+        raise ValueError(f"norm_type is {norm_type}; expected a number > 0")
+    _, names, arrays = _leaves(grads, "grads")
+    dtypes = (*_HALVES, *_FLOATS)
+    grads = [_writable(grad, name, dtypes) for grad, name in zip(arrays, names) if grad is not None]
+    norm = _total_norm(grads, norm_type)
+    if error_if_nonfinite and not isfinite(norm):
+        raise RuntimeError(f"the norm of grads is {norm}; error_if_nonfinite expects a finite one")
+    factor = _clip_factor(norm, max_norm)
+    if factor != 1:
+        with np.errstate(all="ignore"):
+            for grad in grads:
+                dtype = np.result_type(grad.dtype, np.float32)
+                np.multiply(grad, dtype.type(factor), out=grad, dtype=dtype, casting="unsafe")
+    return norm
