@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml setup.py $(shell find kernels -name '*.py' -o -name '*.pyx' -o -name '*.pxd' \
-             -o -name '*.h' -o -name '*.hpp' | grep -v _generated)
+SOURCES := pyproject.toml setup.py $(shell find kernels -path kernels/_generated -prune -o -type f \
+             -name '*.p*' -print -o -name '*.h*' -print | grep -v __pycache__)
 
 .PHONY: demo test bench wheel clean
 

@@ -2,8 +2,6 @@
 
 import argparse
 
-from rich.console import Console
-
 import fastloss as fl
 
 from . import measure, process, report
@@ -12,15 +10,11 @@ from .groups import GROUPS
 
 def main():
     """Measure the chosen groups, print a table after each, write the files asked for."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench", description="fastloss beside its peers"
-    )
+    parser = argparse.ArgumentParser(prog="python -m bench", description="fastloss beside its peers")
     names = [*GROUPS, "package"]
     parser.add_argument("group", nargs="*", help=f"all of them, or some of: {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="small shapes, short runs")
-    parser.add_argument(
-        "--threads", type=int, default=fl.get_num_threads(), help="for every library"
-    )
+    parser.add_argument("--threads", type=int, default=fl.get_num_threads(), help="for every library")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--png", metavar="FILE")
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
@@ -37,7 +31,7 @@ def main():
     except ImportError:
         pass
 
-    console = Console(width=None if Console().is_terminal else 140)
+    console = report.console()
     console.print(report.machine(arguments.threads), style="dim")
     results, facts = [], []
     for group in chosen:

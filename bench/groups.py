@@ -190,6 +190,5 @@ def numba(quick):
 
 
 GROUPS = {
-    group.__name__: group
-    for group in (cross_entropy, softmax, calls, activations, losses, optimizers, numba)
+    group.__name__: group for group in (cross_entropy, softmax, calls, activations, losses, optimizers, numba)
 }

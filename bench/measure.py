@@ -55,14 +55,10 @@ def check(row):
     ours = flatten(row.ours())
     for name, peer in row.peers.items():
         theirs = flatten(peer())
-        assert len(ours) == len(theirs), (
-            f"{row.name}: {name} returns {len(theirs)} arrays, ours {len(ours)}"
-        )
+        assert len(ours) == len(theirs), f"{row.name}: {name} returns {len(theirs)} arrays, ours {len(ours)}"
         for a, b in zip(ours, theirs):
             error, scale = np.abs(a - b).max(), np.abs(b).max()
-            assert error <= row.tolerance * scale, (
-                f"{row.name}: {error:.2e} off {name}, of {scale:.2e}"
-            )
+            assert error <= row.tolerance * scale, f"{row.name}: {error:.2e} off {name}, of {scale:.2e}"
 
 
 def sample(call, n):

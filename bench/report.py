@@ -9,6 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 import fastloss as fl
@@ -73,6 +74,12 @@ def summary(results):
         [*key, str(len(values)), *(f"{f(values):.2f}x" for f in (mean, min, max))]
         for key, values in ratios.items()
     ]
+
+
+def console():
+    """Return a console that is wide enough for the tables when it writes to a file."""
+    made = Console()
+    return made if made.is_terminal else Console(width=160)
 
 
 def table(title, header, lines):
@@ -141,12 +148,12 @@ def write_png(path, results, threads):
         ]
         for group in groups
     }
-    sizes = [len(bars[group]) + 3 for group in groups]
     figure, axes = pyplot.subplots(
         len(groups),
         1,
-        figsize=(9, 0.2 * sum(sizes)),
-        height_ratios=sizes,
+        figsize=(9, 0.18 * sum(map(len, bars.values())) + 0.6 * len(groups)),
+        height_ratios=[len(bars[group]) + 3 for group in groups],
+        sharex=True,
         squeeze=False,
         layout="constrained",
     )
@@ -154,12 +161,14 @@ def write_png(path, results, threads):
     for axis, group in zip(axes[:, 0], groups):
         names, ratios = zip(*bars[group])
         colours = [f"C{peers.index(name.rpartition(', ')[2])}" for name in names]
-        axis.barh(names, ratios, color=colours)
+        axis.barh(names, [ratio - 1 for ratio in ratios], left=1, color=colours)
         axis.axvline(1, color="black", linewidth=0.8)
-        axis.set(title=f"{group}: time of the other / time of fastloss", xscale="log")
-        axis.tick_params(labelsize=7)
+        axis.set_title(group, fontsize=9)
+        axis.set(xscale="log")
+        axis.tick_params(labelsize=7, labelbottom=True)
         axis.margins(y=0.01)
         axis.invert_yaxis()
+    axes[-1, 0].set_xlabel("time of the other / time of fastloss")
     figure.supxlabel(machine(threads), fontsize=6)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

@@ -11,9 +11,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m fastloss", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="version, backends, instruction set and threads")
-    demo = commands.add_parser(
-        "demo", help="train a classifier on handwritten digits, beside NumPy"
-    )
+    demo = commands.add_parser("demo", help="train a classifier on handwritten digits, beside NumPy")
     demo.add_argument("--epochs", type=int, default=30, help="passes over the data (default 30)")
     demo.add_argument("--png", metavar="FILE", help="write loss curves and times there")
     arguments = parser.parse_args(argv)

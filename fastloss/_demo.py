@@ -185,7 +185,7 @@ def plot(results, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (curves, times) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure, (curves, times) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for (name, (accuracy, records)), style in zip(results.items(), ("-", "--")):
         epochs = np.arange(1, len(records) + 1)
         curves.plot(epochs, records[:, 0], style, label=f"{name}, accuracy {accuracy:.2%}")
@@ -194,7 +194,8 @@ def plot(results, path):
     curves.set(xlabel="epoch", ylabel="training loss", yscale="log")
     curves.legend()
     times.set(xlabel="ms per epoch (median)")
-    times.legend(bars, ["activation, loss, gradient, update", "matrix products and batches"])
+    parts = ["activation, loss, gradient, update", "matrix products and batches"]
+    times.legend(bars, parts, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     times.invert_yaxis()
     figure.savefig(path, dpi=150)
 

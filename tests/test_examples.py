@@ -13,8 +13,12 @@ ROOT = Path(__file__).parents[1]
 
 def run(*arguments):
     """Run `python *arguments` in the checkout and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=ROOT, text=True, capture_output=True, timeout=300
+    done = subprocess.run(  # noqa: PLW1510
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
