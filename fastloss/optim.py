@@ -122,14 +122,15 @@ def _refuse_overlap(arrays, names):
     """In order of address, an array is compared with those that have not ended where it begins."""
     spans = []
     for i, array in enumerate(arrays):
+        if not array.size:
+            continue
         extent = array.itemsize
         axes = ((abs(s), n) for s, n in zip(array.strides, array.shape) if n > 1)
         for stride, length in sorted(axes):
             if stride < extent:
                 raise ValueError(f"{names[i]} overlaps itself in memory; expected no overlap")
             extent += stride * (length - 1)
-        if array.size:
-            spans.append((*np.lib.array_utils.byte_bounds(array), i))
+        spans.append((*np.lib.array_utils.byte_bounds(array), i))
     near = []
     for low, high, i in sorted(spans):
         near = [(end, j) for end, j in near if end > low]
