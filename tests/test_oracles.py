@@ -1,0 +1,195 @@
+"""Other libraries on the same arguments: torch, SciPy, scikit-learn. They are less exact than we are."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+import fastloss as fl
+from tests.oracle import oracle
+
+RTOL = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
+
+
+def close(got, want, dtype):
+    np.testing.assert_allclose(got, want, rtol=RTOL[dtype], atol=RTOL[dtype])
+
+
+def against_torch(name, arguments, keywords, dtype, upstream=None):
+    """Value and gradient of the function of that name in fastloss and in torch."""
+    torch = oracle("torch")
+    tensors = [torch.tensor(np.asarray(a)) for a in arguments]
+    given = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+    tensors[0].requires_grad_()
+    theirs = getattr(torch.nn.functional, name)(*tensors, **given)
+    theirs.backward(None if theirs.ndim == 0 and upstream is None else torch.tensor(upstream))
+    ours = keywords if upstream is None else keywords | {"upstream": upstream}
+    value, grad = getattr(fl, name).value_and_grad(*arguments, **ours)
+    close(value, theirs.detach().numpy(), dtype)
+    close(grad, tensors[0].grad.numpy(), dtype)
+
+
+SHAPES = [(7, 5), (5,), (4, 3, 6), (2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", ["indices", "probabilities"])
+def test_cross_entropy_with_torch(shape, kind, dtype, backend):
+    rng = np.random.default_rng(0)
+    axis = min(1, len(shape) - 1)
+    x = (3 * rng.standard_normal(shape)).astype(dtype)
+    rows = shape[:axis] + shape[axis + 1 :]
+    weight = (rng.random(shape[axis]) + 0.1).astype(dtype)
+    if kind == "indices":
+        target = np.asarray(rng.integers(0, shape[axis], rows))
+    else:
+        target = fl.softmax(rng.standard_normal(shape).astype(dtype), axis=axis)
+    for reduction, smoothing, weighted, ignoring in product(("mean", "sum", "none"), (0.0, 0.1, 1.0), (0, 1), (0, 1)):
+        keywords = {"reduction": reduction, "label_smoothing": smoothing}
+        if weighted:
+            keywords["weight"] = weight
+        if ignoring and (kind != "indices" or len(shape) == 1):
+            continue
+        if ignoring:
+            keywords["ignore_index"] = 1
+        upstream = rng.random(rows).astype(dtype) if reduction == "none" else None
+        against_torch("cross_entropy", (x, target), keywords, dtype, upstream)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_nll_loss_with_torch(shape, dtype, backend):
+    rng = np.random.default_rng(0)
+    axis = min(1, len(shape) - 1)
+    x = fl.log_softmax(rng.standard_normal(shape).astype(dtype), axis=axis)
+    target = np.asarray(rng.integers(0, shape[axis], shape[:axis] + shape[axis + 1 :]))
+    for reduction, weighted, ignoring in product(("mean", "sum", "none"), (0, 1), (0, 1)):
+        keywords = {"reduction": reduction}
+        if weighted:
+            keywords["weight"] = (rng.random(shape[axis]) + 0.1).astype(dtype)
+        if ignoring and len(shape) > 1:
+            keywords["ignore_index"] = 1
+        upstream = rng.random(target.shape).astype(dtype) if reduction == "none" else None
+        against_torch("nll_loss", (x, target), keywords, dtype, upstream)
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (4, 5), (2, 3, 4)], ids=str)
+def test_elementwise_losses_with_torch(shape, dtype, backend):
+    rng = np.random.default_rng(0)
+    x, y = (np.asarray(3 * rng.standard_normal(shape), dtype) for _ in range(2))
+    y, weight = np.asarray(1 / (1 + np.exp(-y)), dtype), np.asarray(rng.random(shape) + 0.1, dtype)
+    for reduction, weighted in product(("mean", "sum", "none"), (0, 1)):
+        keywords = {"reduction": reduction} | ({"weight": weight} if weighted else {})
+        upstream = np.asarray(rng.random(shape), dtype) if reduction == "none" else None
+        against_torch("mse_loss", (x, y), keywords, dtype, upstream)
+        against_torch("binary_cross_entropy_with_logits", (x, y), keywords, dtype, upstream)
+        if shape:
+            keywords["pos_weight"] = (rng.random(shape[-1]) + 0.5).astype(dtype)
+            against_torch("binary_cross_entropy_with_logits", (x, y), keywords, dtype, upstream)
+    if len(shape) > 1:
+        keywords = {"weight": (rng.random(shape[-1]) + 0.5).astype(dtype)}
+        against_torch("binary_cross_entropy_with_logits", (x, y), keywords, dtype)
+
+
+@pytest.mark.parametrize("name, keywords", [("sigmoid", {}), ("tanh", {}), ("relu", {}), ("gelu", {}), ("gelu", {"approximate": "tanh"})])
+def test_activations_with_torch(name, keywords, dtype, backend):
+    torch = oracle("torch")
+    x, g = (3 * np.random.default_rng(0).standard_normal((2, 1001))).astype(dtype)
+    function = getattr(torch.nn.functional, name, None) or getattr(torch, name)
+    tensor = torch.tensor(x, requires_grad=True)
+    theirs = function(tensor, **keywords)
+    theirs.backward(torch.tensor(g))
+    close(getattr(fl, name)(x, **keywords), theirs.detach().numpy(), dtype)
+    close(getattr(fl, name).backward(g, x, **keywords), tensor.grad.numpy(), dtype)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_backward_with_torch(name, dtype, backend):
+    torch = oracle("torch")
+    x, g = np.random.default_rng(0).standard_normal((2, 4, 5, 6)).astype(dtype)
+    for axis in range(3):
+        tensor = torch.tensor(x, requires_grad=True)
+        theirs = getattr(torch, name)(tensor, dim=axis)
+        theirs.backward(torch.tensor(g))
+        y = getattr(fl, name)(x, axis=axis)
+        close(y, theirs.detach().numpy(), dtype)
+        close(getattr(fl, name).backward(g, y, axis=axis), tensor.grad.numpy(), dtype)
+
+
+AXES = [None, 0, 1, -1, (0, 1), (0, 2), (-1, 0), (0, 1, 2)]
+
+
+@pytest.mark.parametrize("axis", AXES, ids=str)
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_with_scipy(name, axis, dtype, backend):
+    special = oracle("scipy.special")
+    x = (5 * np.random.default_rng(0).standard_normal((3, 4, 5))).astype(dtype)
+    close(getattr(fl, name)(x, axis), getattr(special, name)(x, axis), dtype)
+
+
+@pytest.mark.parametrize("axis", AXES, ids=str)
+def test_logsumexp_with_scipy(axis, dtype, backend):
+    special = oracle("scipy.special")
+    rng = np.random.default_rng(0)
+    x = (5 * rng.standard_normal((3, 4, 5))).astype(dtype)
+    for b in (None, rng.random(x.shape).astype(dtype), rng.standard_normal(x.shape).astype(dtype), rng.random(5).astype(dtype), 2.0):
+        for keepdims, sign in product((False, True), (False, True)):
+            keywords = {"b": b, "keepdims": keepdims, "return_sign": sign}
+            ours, theirs = fl.logsumexp(x, axis, **keywords), special.logsumexp(x, axis, **keywords)
+            for a, b_ in zip(*((r if sign else (r,)) for r in (ours, theirs)), strict=True):
+                assert np.shape(a) == np.shape(b_)
+                close(a, b_, dtype)
+
+
+def test_scalars_and_lists_like_scipy(backend):
+    special = oracle("scipy.special")
+    for name in ("softmax", "log_softmax", "logsumexp"):
+        for value in (3.0, [1, 2, 3], [[1.0, 2.0], [3.0, 4.0]], np.float32(2), np.arange(3, dtype=np.int16)):
+            ours, theirs = getattr(fl, name)(value), getattr(special, name)(value)
+            assert np.shape(ours) == np.shape(theirs) and np.asarray(ours).dtype == np.asarray(theirs).dtype
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_log_loss_of_sklearn(dtype, backend):
+    metrics = oracle("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    x, target = rng.standard_normal((50, 4)).astype(dtype), np.arange(50) % 4
+    weight = rng.random(50).astype(dtype)
+    p = fl.softmax(x, axis=1).astype(np.float64)
+    p /= p.sum(1, keepdims=True)
+    close(fl.cross_entropy(x, target), metrics.log_loss(target, p), dtype)
+    got = fl.cross_entropy(x, target, sample_weight=weight)
+    close(got, metrics.log_loss(target, p, sample_weight=weight), dtype)
+    close(fl.cross_entropy(x, target, reduction="sum"), metrics.log_loss(target, p, normalize=False), dtype)
+
+
+def test_squared_error_of_sklearn(dtype, backend):
+    metrics = oracle("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 50, 3)).astype(dtype)
+    weight = rng.random(50).astype(dtype)
+    close(fl.mse_loss(x, y), metrics.mean_squared_error(y, x), dtype)
+    close(fl.mse_loss(x, y, sample_weight=weight), metrics.mean_squared_error(y, x, sample_weight=weight), dtype)
+
+
+def test_half_losses_of_sklearn(backend):
+    """Gradient and Hessian diagonal of the multinomial and binomial losses."""
+    oracle("sklearn")
+    from sklearn._loss import HalfBinomialLoss, HalfMultinomialLoss
+
+    rng = np.random.default_rng(0)
+    x, target = rng.standard_normal((50, 4)), (np.arange(50) % 4)
+    weight = rng.random(50)
+    given = {"y_true": target.astype(float), "raw_prediction": x, "sample_weight": weight}
+    value, grad, hess = fl.cross_entropy.value_grad_hess(x, target, sample_weight=weight, reduction="sum")
+    loss = HalfMultinomialLoss(n_classes=4)
+    np.testing.assert_allclose(value, loss.loss(**given).sum(), rtol=1e-12)
+    theirs = loss.gradient_hessian(**given)
+    np.testing.assert_allclose(grad, theirs[0], rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(hess, theirs[1], rtol=1e-11, atol=1e-14)
+    y = (target > 1).astype(float)
+    given = {"y_true": y, "raw_prediction": x[:, 0].copy(), "sample_weight": weight}
+    value, grad, hess = fl.binary_cross_entropy_with_logits.value_grad_hess(x[:, 0], y, sample_weight=weight, reduction="sum")
+    np.testing.assert_allclose(value, HalfBinomialLoss().loss(**given).sum(), rtol=1e-12)
+    theirs = HalfBinomialLoss().gradient_hessian(**given)
+    np.testing.assert_allclose(grad, theirs[0], rtol=1e-11)
+    np.testing.assert_allclose(hess, theirs[1], rtol=1e-11)

@@ -1,0 +1,244 @@
+"""The package as installed: imports, names, backends, environment, pickles, files."""
+
+import ast
+import copy
+import inspect
+import pickle
+import types
+from importlib import import_module
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastloss as fl
+from fastloss import _config
+from tests import reference
+from tests.cases import CASES, CONTROL
+
+PUBLIC = {name for name in fl.__all__ if name not in CONTROL} | {f"optim.{name}" for name in fl.optim.__all__}
+COMPILED = find_spec("fastloss.kernels.aot.engine") is not None
+needs_both = pytest.mark.skipif(not (COMPILED and find_spec("numba")), reason="needs both backends")
+
+
+class TestNames:
+    def test_all_names_exist(self):
+        for name in fl.__all__:
+            assert hasattr(fl, name)
+        for name in fl.optim.__all__:
+            assert hasattr(fl.optim, name)
+        assert list(fl.__all__) == sorted(set(fl.__all__)) or len(set(fl.__all__)) == len(fl.__all__)
+
+    def test_every_public_name_has_a_case(self):
+        assert PUBLIC == {case.name for case in CASES}
+
+    def test_every_case_has_a_reference_of_its_own(self):
+        for case in CASES:
+            assert inspect.getmodule(case.reference) is reference
+
+    def test_every_public_name_has_a_bench_row(self):
+        assert {case.name for case in CASES if case.bench} == PUBLIC
+
+    def test_benches_walk_the_table(self):
+        bench = Path(__file__).parents[1] / "bench"
+        if not bench.is_dir():
+            pytest.skip("not a checkout")
+        assert any("CASES" in file.read_text() for file in bench.glob("*.py"))
+
+    def test_references_import_nothing_of_the_package(self):
+        tree = ast.parse(Path(reference.__file__).read_text())
+        imported = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+        imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not [name for name in imported if name.startswith(("fastloss", "kernels"))]
+
+
+class TestImport:
+    def test_loads_nothing_heavy(self, python):
+        """numba, scipy and friends are imported when first used."""
+        program = (
+            "import sys; before = set(sys.modules); import fastloss; "
+            "print(*sorted({m.partition('.')[0] for m in set(sys.modules) - before}))"
+        )
+        loaded = set(python(program).split())
+        heavy = {"numba", "llvmlite", "scipy", "torch", "dask", "sklearn", "pandas", "matplotlib", "cupy", "Cython"}
+        assert not loaded & heavy
+        if not COMPILED:
+            pytest.skip("nothing compiled: Numba is all there is")
+
+    def test_info(self, python):
+        program = "import runpy, sys; sys.argv = ['fastloss', 'info']; runpy.run_module('fastloss', run_name='__main__')"
+        done = python(program, check=False)
+        assert done.returncode == 0, done.stderr
+        for word in (fl.__version__, "thread", "numba"):
+            assert word in done.stdout
+
+    def test_without_a_home(self, python, tmp_path):
+        """No home directory, no cache directory that can be made: no error, no warning."""
+        program = "import fastloss as fl; print(fl.mse_loss([1.0, 3.0], [1.0, 1.0]))"
+        done = python("import warnings; warnings.simplefilter('error'); " + program, HOME="/nonexistent", XDG_CACHE_HOME="/nonexistent", check=False)
+        assert (done.returncode, done.stdout.strip()) == (0, "2.0"), done.stderr
+
+
+BLOCK = """
+import sys, warnings
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name in {names!r} or name.partition(".")[0] in {names!r}:
+            raise ImportError("blocked: " + name, name=name)
+
+sys.meta_path.insert(0, Block())
+"""
+
+
+class TestWithoutCompiledModules:
+    def test_numba_takes_over_with_a_warning(self, python):
+        pytest.importorskip("numba")
+        program = BLOCK.format(names=["fastloss.kernels.aot.engine"]) + """
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import fastloss as fl
+    import numpy as np
+    x = np.array([[1.0, 2.0], [0.5, -1.0]])
+    value, grad = fl.cross_entropy.value_and_grad(x, [0, 1])
+    fl.sigmoid(x), fl.softmax(x, axis=1), fl.mse_loss(x, 0.0)
+    fl.optim.SGD([x], lr=0.5).step([grad])
+print(repr(float(value)), len(caught), caught[0].message)
+"""
+        value, count, message = python(program, timeout=300).split(maxsplit=2)
+        assert abs(float(value) - 1.5073371) < 1e-6
+        assert count == "1"
+        assert "Numba" in message or "numba" in message
+
+    def test_neither_gives_one_clear_error(self, python):
+        program = BLOCK.format(names=["fastloss.kernels.aot.engine", "numba", "llvmlite"]) + """
+try:
+    import fastloss as fl
+    fl.mse_loss([1.0], [2.0])
+except ImportError as error:
+    print(error)
+"""
+        message = python(program)
+        assert "pip install" in message and "numba" in message and len(message.strip().splitlines()) <= 3
+
+    def test_asking_for_numba_where_there_is_none(self, python):
+        if not COMPILED:
+            pytest.skip("nothing compiled")
+        program = BLOCK.format(names=["numba", "llvmlite"]) + """
+import fastloss as fl
+print(fl.mse_loss([1.0], [3.0]))
+try:
+    fl.set_backend("numba")
+except ImportError as error:
+    print(error)
+print(fl.mse_loss([1.0], [3.0]))
+"""
+        first, *message, last = python(program).splitlines()
+        assert first == last == "4.0" and "pip install" in " ".join(message)
+
+
+PROTOCOL = (
+    "set_num_threads", "get_num_threads", "ufunc", "loss", "total", "softmax", "softmax_backward", "check_targets",
+    "cross_entropy", "nll_loss", "step",
+)  # fmt: skip
+
+
+@needs_both
+@pytest.mark.parametrize("name", PROTOCOL)
+def test_backends_have_the_same_signatures(name):
+    compiled, numba = import_module("fastloss.kernels.aot.engine"), import_module("fastloss.kernels.jit")
+    ours, theirs = (list(inspect.signature(getattr(m, name)).parameters) for m in (compiled, numba))
+    assert ours == theirs
+
+
+@needs_both
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.name}-{c.label}")
+def test_backends_agree(case):
+    """Within the sum of their limits; most bits are the same, none need be."""
+    if case.family == "optimizer":
+        pytest.skip("covered in place by test_values.py")
+    from tests.cases import scaled, scenarios
+    from tests.ulp import assert_close
+
+    scenario = next(s for s in scenarios(case.family) if s.case is case)
+    for dtype in (np.float32, np.float64):
+        arguments, keywords = scenario.call(dtype)
+        results = []
+        for backend in ("cython", "numba"):
+            with fl.backend(backend):
+                results.append(np.asarray(case.function(*arguments, **keywords)))
+        assert_close(results[0], results[1], 2 * scaled(case.ulp.limit("value", dtype)), size=1e-3)
+
+
+class TestPickles:
+    @pytest.mark.parametrize("name", sorted(n for n in PUBLIC if "." not in n))
+    def test_functions_and_losses(self, name):
+        """By name: the same object comes back, in another process too."""
+        thing = getattr(fl, name)
+        assert pickle.loads(pickle.dumps(thing)) is thing
+        assert copy.deepcopy(thing) is thing and copy.copy(thing) is thing
+        assert len(pickle.dumps(thing)) < 200
+        for method in ("grad", "backward", "value_and_grad", "value_grad_hess", "partial"):
+            if hasattr(thing, method):
+                back = pickle.loads(pickle.dumps(getattr(thing, method)))
+                assert callable(back)
+
+    def test_partial_sums(self):
+        whole = fl.mse_loss.partial([1.0, 2.0], [3.0, 5.0])
+        back = pickle.loads(pickle.dumps(whole))
+        assert (back.loss_sum, back.weight_sum, back.count) == (whole.loss_sum, whole.weight_sum, whole.count)
+        assert (back + whole).result("mean") == whole.result("mean")
+
+
+@pytest.mark.skipif(not COMPILED, reason="nothing compiled")
+class TestInstructionSets:
+    def test_environment_variable(self, python):
+        for name in _config.isas():
+            program = "import runpy, sys; sys.argv = ['fastloss', 'info']; runpy.run_module('fastloss', run_name='__main__')"
+            assert name in python(program, FASTLOSS_ISA=name)
+
+    def test_unknown_name(self, python):
+        done = python("import fastloss", check=False, FASTLOSS_ISA="sse9000")
+        assert "FASTLOSS_ISA" in done.stderr and "sse9000" in done.stderr and _config.isas()[0] in done.stderr
+
+    def test_forcing_is_undone(self):
+        x = np.linspace(-3, 3, 999, dtype=np.float32)
+        best = fl.gelu(x).tobytes()
+        for name in _config.isas():
+            with _config.isa(name):
+                fl.gelu(x)
+        assert fl.gelu(x).tobytes() == best
+
+
+class TestFiles:
+    def test_typing_and_cython_declarations(self):
+        root = files("fastloss")
+        assert (root / "py.typed").is_file()
+        names = [p.name for p in (files("fastloss.kernels.aot")).iterdir()]
+        assert any(name.endswith(".pxd") for name in names)
+        assert any(p.name.endswith(".pyi") for p in [*root.iterdir(), *files("fastloss.kernels.aot").iterdir()])
+
+    def test_stubs_name_what_is_public(self):
+        stub = files("fastloss") / "__init__.pyi"
+        if not stub.is_file():
+            pytest.skip("annotations are inline")
+        names = {n for node in ast.parse(stub.read_text()).body for n in _bound(node)}
+        assert set(fl.__all__) <= names
+
+
+def _bound(node):
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, ast.AnnAssign):
+        return [node.target.id]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [a.asname or a.name for a in node.names]
+    return []
+
+
+def test_modules_are_named_in_all():
+    """What `from fastloss import *` gives is what is documented."""
+    modules = [name for name in fl.__all__ if isinstance(getattr(fl, name), types.ModuleType)]
+    assert modules == ["optim"]

@@ -1,0 +1,166 @@
+"""What holds for any input: shift, sum, permutation, merging, scale."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+import fastloss as fl
+from tests.ulp import assert_close
+
+FLOATS = {
+    np.float32: st.floats(-80, 80, width=32),
+    np.float64: st.floats(-600, 600),
+}
+
+
+@st.composite
+def rows(draw, dtype=None):
+    """Logits (N, C) and a class for each row."""
+    dtype = draw(st.sampled_from([np.float32, np.float64])) if dtype is None else dtype
+    shape = draw(array_shapes(min_dims=2, max_dims=2, max_side=70))
+    x = draw(arrays(dtype, shape, elements=FLOATS[dtype]))
+    return x, draw(arrays(np.int64, shape[:1], elements=st.integers(0, shape[1] - 1)))
+
+
+@given(rows(), st.integers(-64, 64))
+def test_softmax_ignores_a_shift(batch, shift):
+    """Adding a number that rounds nothing (an integer to integers) changes no bit."""
+    x = np.rint(batch[0])
+    moved = x + x.dtype.type(shift)
+    for f in (fl.softmax, fl.log_softmax, fl.softmin):
+        assert f(moved, axis=1).tobytes() == f(x, axis=1).tobytes()
+
+
+@given(rows())
+def test_softmax_sums_to_one(batch):
+    x, _ = batch
+    p = fl.softmax(x, axis=1)
+    assert np.all((p >= 0) & (p <= 1))
+    slack = 3 * np.finfo(x.dtype).eps * (1 + p.astype(np.longdouble).sum(1))
+    assert np.all(np.abs(p.astype(np.longdouble).sum(1) - 1) <= slack)
+
+
+@given(rows())
+def test_softmin_mirrors_softmax(batch):
+    x, _ = batch
+    assert fl.softmin(x, axis=1).tobytes() == fl.softmax(-x, axis=1).tobytes()
+
+
+@given(rows())
+def test_cross_entropy_is_minus_log_softmax(batch):
+    x, target = batch
+    own = fl.cross_entropy(x, target, reduction="none")
+    picked = -fl.log_softmax(x, axis=1)[np.arange(len(x)), target]
+    assert_close(own, picked, 6)
+    assert np.all(own >= 0)
+
+
+@given(rows())
+def test_gradient_sums_to_zero(batch):
+    x, target = batch
+    grad = fl.cross_entropy.grad(x, target, reduction="none").astype(np.longdouble)
+    assert np.all(np.abs(grad.sum(1)) <= 8 * np.finfo(x.dtype).eps * np.abs(grad).sum(1))
+
+
+@given(rows(), st.randoms(use_true_random=False))
+def test_classes_can_be_permuted(batch, random):
+    """Sums are of the same terms in another order: a bit or two."""
+    x, target = batch
+    order = list(range(x.shape[1]))
+    random.shuffle(order)
+    where = np.argsort(order)
+    assert_close(fl.logsumexp(x[:, order], axis=1), fl.logsumexp(x, axis=1), 2, np.abs(x).max(1))
+    assert_close(fl.softmax(x[:, order], axis=1)[:, where], fl.softmax(x, axis=1), 6)
+    moved = fl.cross_entropy(x[:, order], where[target], reduction="none")
+    assert_close(moved, fl.cross_entropy(x, target, reduction="none"), 6)
+
+
+@given(rows(), st.randoms(use_true_random=False))
+def test_rows_can_be_permuted(batch, random):
+    """Rows know nothing of each other: every bit moves along."""
+    x, target = batch
+    order = list(range(len(x)))
+    random.shuffle(order)
+    for f in (fl.softmax, fl.log_softmax):
+        assert f(x[order], axis=1).tobytes() == f(x, axis=1)[order].tobytes()
+    got = fl.cross_entropy.value_grad_hess(x[order], target[order], reduction="none")
+    want = fl.cross_entropy.value_grad_hess(x, target, reduction="none")
+    for g, w in zip(got, want, strict=True):
+        assert g.tobytes() == w[order].tobytes()
+
+
+@given(rows(), st.lists(st.floats(0, 1), max_size=4), st.integers(0, 100))
+def test_partials_merge(batch, cuts, seed):
+    x, target = batch
+    weight = np.random.default_rng(seed).random(len(x)).astype(x.dtype)
+    edges = [0, *sorted(int(c * len(x)) for c in cuts), len(x)]
+    parts = [
+        fl.cross_entropy.partial(x[i:j], target[i:j], sample_weight=weight[i:j])
+        for i, j in zip(edges, edges[1:], strict=False)
+    ]
+    np.random.default_rng(seed).shuffle(parts)
+    whole = fl.cross_entropy.partial(x, target, sample_weight=weight)
+    merged = sum(parts[1:], parts[0])
+    assert merged.count == whole.count
+    assert_close(np.float64(merged.loss_sum), whole.loss_sum, 2)
+    assert_close(np.float64(merged.weight_sum), whole.weight_sum, 2)
+
+
+@given(rows(), st.integers(0, 100))
+def test_weight_two_is_two_rows(batch, seed):
+    """A sample weight counts rows: k times the row, or weight k."""
+    x, target = batch
+    times = np.random.default_rng(seed).integers(0, 4, len(x))
+    if not times.sum():
+        return
+    weighted = fl.cross_entropy(x, target, sample_weight=times.astype(x.dtype))
+    repeated = fl.cross_entropy(np.repeat(x, times, 0), np.repeat(target, times))
+    assert_close(weighted, repeated, 4)
+
+
+@given(rows(), st.integers(0, 100))
+def test_masked_rows_are_absent_rows(batch, seed):
+    x, target = batch
+    used = np.random.default_rng(seed).random(len(x)) < 0.6
+    masked = fl.cross_entropy.value_and_grad(x, target, where=used)
+    left = fl.cross_entropy.value_and_grad(x[used], target[used])
+    assert_close(masked[0], left[0], 1)
+    assert np.all(masked[1][~used] == 0)
+    assert_close(masked[1][used], left[1], 1)
+    ignored = fl.cross_entropy.value_and_grad(x, np.where(used, target, -100))
+    assert ignored[0].tobytes() == masked[0].tobytes() and ignored[1].tobytes() == masked[1].tobytes()
+
+
+@given(rows())
+def test_one_hot_probabilities_are_indices(batch):
+    x, target = batch
+    one_hot = np.eye(x.shape[1], dtype=x.dtype)[target]
+    got = fl.cross_entropy.value_grad_hess(x, one_hot)
+    want = fl.cross_entropy.value_grad_hess(x, target)
+    for g, w in zip(got, want, strict=True):
+        assert_close(g, w, 12)
+
+
+@given(arrays(np.float32, array_shapes(max_dims=2, max_side=70), elements=st.floats(-100, 100, width=32)))
+def test_activations_are_monotone_and_symmetric(x):
+    line = np.sort(x.ravel())
+    for f in (fl.sigmoid, fl.tanh, fl.relu):
+        assert np.all(np.diff(f(line)) >= -2 * np.spacing(np.abs(f(line[1:])))) or line.size < 2
+    assert fl.tanh(-x).tobytes() == (-fl.tanh(x)).tobytes()
+    assert_close(fl.sigmoid(x).astype(np.float64) + fl.sigmoid(-x), np.ones(x.shape), 2**30)
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "binary_cross_entropy_with_logits"])
+@given(data=st.data())
+def test_newton_descends(name, data):
+    """Value, gradient and Hessian belong together: the parabola they make touches the curve."""
+    loss = getattr(fl, name)
+    x = data.draw(arrays(np.float64, 5, elements=st.floats(-4, 4)))
+    y = data.draw(arrays(np.float64, 5, elements=st.sampled_from([0.0, 1.0])))
+    value, grad, hess = loss.value_grad_hess(x, y, reduction="none")
+    h = 2.0**-10
+    for step in (h, -h):
+        there = loss(x + step, y, reduction="none")
+        assert np.all(np.abs(value + step * grad + step**2 / 2 * hess - there) <= 0.2 * h**3 + 1e-13)
