@@ -39,13 +39,15 @@ def remarks(folder):
 
 
 def functions(path):
-    """Return the name of the function around each line of a C file made by Cython."""
-    names, name = [""], ""
+    """Return the function around each line of a C file made by Cython, and the kernels that hold a loop."""
+    names, name, loops = [""], "", set()
     for line in (ROOT / path).read_text().splitlines():
         if found := FUNCTION.match(line):
             name = found["name"] + DTYPES[found["fused"]]
+        if line.lstrip().startswith("for (") and re.search("_f32|_f64", name):
+            loops.add(name)
         names.append(name)
-    return names
+    return names, loops
 
 
 def main():
@@ -53,16 +55,17 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m bench.vectorised", description=__doc__)
     parser.add_argument("--scalar", action="store_true", help="only kernels that are scalar somewhere")
     arguments = parser.parse_args()
-    around, widths = {}, {}
+    around, loops, widths = {}, set(), {}
     with tempfile.TemporaryDirectory() as folder:
         for remark in remarks(folder):
             isa = remark["isa"]
-            around.setdefault(isa, None) or around.update({isa: functions(remark["file"])})
+            if isa not in around:
+                around[isa], found = functions(remark["file"])
+                loops |= found
             name = around[isa][int(remark["line"])]
             widths.setdefault((name, isa), set()).add(int(remark["width"]))
-    names = {name for lines in around.values() for name in lines if name.endswith("_loop")}
     lines = []
-    for name in sorted(names | {name for name, _ in widths}):
+    for name in sorted(loops):
         found = [sorted(widths.get((name, isa), ()), reverse=True) for isa in sorted(around)]
         if not arguments.scalar or not all(found):
             lines.append([name, *(", ".join(map(str, w)) or "scalar" for w in found)])
