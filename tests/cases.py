@@ -8,6 +8,8 @@ one `Case(...)` here and one scalar function in reference.py; everything else fo
     softmax      f(x, axis), .backward              reference: arrays
     rows         loss(x, target, ...)               reference: reference.Terms
     optimizer    Rule(params, ...).step(grads)      reference: param, grad, state -> param
+    step         rule_step(param, grad, states...)  reference: the same
+    clip         clip_grad_norm(grads, max_norm)    reference: (norm, clipped)
 
 A `Scenario` is a case at one shape with one set of keywords; `scenarios(family)` lists them all.
 """
@@ -229,13 +231,13 @@ def _pos_weight(rng, dtype, shape):
     return _positive(rng, shape[-1], dtype)
 
 
-_BCE = dict(
-    name="binary_cross_entropy_with_logits",
-    family="elementwise",
-    reference=ref.binary_cross_entropy_with_logits,
-    ulp=LOGISTIC,
-    divides_by="count",
-)
+_BCE = {
+    "name": "binary_cross_entropy_with_logits",
+    "family": "elementwise",
+    "reference": ref.binary_cross_entropy_with_logits,
+    "ulp": LOGISTIC,
+    "divides_by": "count",
+}
 
 CASES = (
     Case(name="sigmoid", family="activation", reference=ref.sigmoid, inputs=one, ulp=SIGMOID),
@@ -321,12 +323,28 @@ CASES = (
         params=({}, {"lr": 0.0625, "betas": (0.75, 0.875), "eps": 0.0009765625}, {"amsgrad": True}),
         bench=((10_000_000,),),
     ),
+    Case(
+        name="optim.sgd_step", family="step", reference=ref.sgd, inputs=tensors, ulp=STEP,
+        params=({"lr": 0.125}, {"lr": 0.125, "momentum": 0.75, "weight_decay": 0.0625, "nesterov": True}),
+    ),
+    Case(
+        name="optim.adam_step", family="step", reference=ref.adam, inputs=tensors, ulp=STEP,
+        params=({"lr": 0.0625}, {"lr": 0.125, "weight_decay": 0.125, "amsgrad": True}),
+    ),
+    Case(
+        name="optim.adamw_step", family="step", reference=ref.adamw, inputs=tensors, ulp=STEP,
+        params=({"lr": 0.0625}, {"lr": 0.125, "betas": (0.75, 0.875), "amsgrad": True}),
+    ),
+    Case(
+        name="optim.clip_grad_norm", family="clip", reference=ref.clip_grad_norm, inputs=tensors, ulp=ARITHMETIC,
+        params=({"max_norm": 1.0}, {"max_norm": 1e6}, {"max_norm": 0.5, "norm_type": np.inf}),
+    ),
 )  # fmt: skip
 
 # Public names that compute nothing: their tests are in test_package.py and test_threads.py.
 CONTROL = {
     "Partial", "optim", "backend", "set_backend", "get_backend", "threads", "set_num_threads", "get_num_threads",
-    "show_config",
+    "show_config", "__version__",
 }  # fmt: skip
 
 

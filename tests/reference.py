@@ -97,10 +97,12 @@ def derivatives(function, order, *arguments, **parameters):
         x, *rest = numbers = [a[index] for a in arrays]
         given = parameters | dict(zip(names, rest[len(arguments) - 1 :]))
         rest = rest[: len(arguments) - 1]
+        away = 1 if x >= 0 else -1
         with mp.workdps(digits(np.array(numbers, float))):
             for n, output in enumerate(outputs):
-                away = 1 if x >= 0 else -1
-                output[index] = mpmath.diff(lambda t: function(t, *rest, **given), x, n, direction=away)
+                output[index] = mpmath.diff(
+                    lambda t, rest=rest, given=given: function(t, *rest, **given), x, n, direction=away
+                )
     return outputs
 
 
@@ -276,6 +278,14 @@ def adam(
 
 def adamw(param, grad, state, *, weight_decay=1e-2, **keywords):
     return adam(param, grad, state, weight_decay=weight_decay, decoupled=True, **keywords)
+
+
+def clip_grad_norm(grads, max_norm, norm_type=2):
+    """The norm of all gradients together, and each times min(1, max_norm / (norm + 1e-6))."""
+    together = np.concatenate([np.ravel(g) for g in grads]).astype(np.longdouble)
+    norm = np.abs(together).max() if norm_type == np.inf else (np.abs(together) ** norm_type).sum() ** (1 / norm_type)
+    factor = min(np.longdouble(1), max_norm / (norm + np.longdouble(1e-6)))
+    return norm, [g.astype(np.longdouble) * factor for g in grads]
 
 
 def _where(condition, a, b):

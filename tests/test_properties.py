@@ -1,5 +1,7 @@
 """What holds for any input: shift, sum, permutation, merging, scale."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -98,7 +100,7 @@ def test_partials_merge(batch, cuts, seed):
     edges = [0, *sorted(int(c * len(x)) for c in cuts), len(x)]
     parts = [
         fl.cross_entropy.partial(x[i:j], target[i:j], sample_weight=weight[i:j])
-        for i, j in zip(edges, edges[1:], strict=False)
+        for i, j in pairwise(edges)
     ]
     np.random.default_rng(seed).shuffle(parts)
     whole = fl.cross_entropy.partial(x, target, sample_weight=weight)

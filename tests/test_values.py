@@ -266,6 +266,42 @@ def test_optimizer(case, number, dtype, engine):
         assert_close(ours, wide, 3 * STEP.limit("value", dtype), np.maximum(size, keywords["lr"]), case.name)
 
 
+STATES = {
+    "optim.sgd_step": ("momentum_buffer",),
+    "optim.adam_step": ("exp_avg", "exp_avg_sq"),
+    "optim.adamw_step": ("exp_avg", "exp_avg_sq"),
+}
+STEPS = [(c, n) for c in CASES if c.family == "step" for n in range(len(c.params))]
+
+
+@pytest.mark.parametrize("case, number", STEPS, ids=lambda v: getattr(v, "name", v))
+def test_step_function(case, number, dtype, engine):
+    keywords = dict(case.params[number])
+    param, *grads = case.inputs(np.random.default_rng(0), dtype, case.shapes[0])
+    ours, states = param.copy(), {name: np.zeros_like(param) for name in STATES[case.name]}
+    if keywords.get("amsgrad"):
+        states["max_exp_avg_sq"] = np.zeros_like(param)
+    state, wide = {}, param.astype(np.longdouble)
+    for done, grad in enumerate(grads):
+        count = {"first": done == 0} if "sgd" in case.name else {"step": done + 1}
+        given = {name: value for name, value in keywords.items() if name != "amsgrad"}
+        assert case.function(ours, grad, **states, **count, **given) is None
+        size = np.abs(wide)
+        wide = case.reference(wide, grad.astype(np.longdouble), state, **keywords)
+        assert_close(ours, wide, 3 * STEP.limit("value", dtype), np.maximum(size, keywords["lr"]), case.name)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_clip_grad_norm(number, dtype):
+    case = next(c for c in CASES if c.family == "clip")
+    grads = list(case.inputs(np.random.default_rng(0), dtype, case.shapes[0]))
+    norm, clipped = case.reference(grads, **case.params[number])
+    got = case.function(grads, **case.params[number])
+    assert_close(np.float64(got), norm, 4, what="norm")
+    for g, want in zip(grads, clipped, strict=True):
+        assert_close(g, want, scaled(0), what="clipped")
+
+
 class TestPartial:
     """Partial sums merge: any cut in any order gives the whole to the last bit or two."""
 
@@ -301,5 +337,5 @@ class TestPartial:
             assert_close(np.float64(merged.result(reduction)), whole.result(reduction), 4, what=reduction)
 
     def cut(self, name, value, n, rows):
-        per_row = name in ("sample_weight", "where") or (name == "weight" and np.ndim(value) != 1) or np.shape(value) == (n,)
-        return value[rows] if per_row and name != "pos_weight" and isinstance(value, np.ndarray) else value
+        """Whatever has one entry per row is cut along; class weights and pos_weight are not."""
+        return value[rows] if name != "pos_weight" and np.shape(value)[:1] == (n,) else value
