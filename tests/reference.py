@@ -228,9 +228,7 @@ def cross_entropy(
     return Terms(value * row, divisor, *columns)
 
 
-def nll_loss(
-    x, target, weight=None, *, ignore_index=-100, axis=None, where=None, sample_weight=None
-):
+def nll_loss(x, target, weight=None, *, ignore_index=-100, axis=None, where=None, sample_weight=None):
     """-w_t x_t."""
     x, target = np.asarray(x), np.asarray(target)
     axis = min(1, x.ndim - 1) if axis is None else axis
@@ -283,7 +281,11 @@ def adamw(param, grad, state, *, weight_decay=1e-2, **keywords):
 def clip_grad_norm(grads, max_norm, norm_type=2):
     """The norm of all gradients together, and each times min(1, max_norm / (norm + 1e-6))."""
     together = np.concatenate([np.ravel(g) for g in grads]).astype(np.longdouble)
-    norm = np.abs(together).max() if norm_type == np.inf else (np.abs(together) ** norm_type).sum() ** (1 / norm_type)
+    norm = (
+        np.abs(together).max()
+        if norm_type == np.inf
+        else (np.abs(together) ** norm_type).sum() ** (1 / norm_type)
+    )
     factor = min(np.longdouble(1), max_norm / (norm + np.longdouble(1e-6)))
     return norm, [g.astype(np.longdouble) * factor for g in grads]
 

@@ -133,7 +133,9 @@ ACTIVATIONS = [
 ]
 
 
-@pytest.mark.parametrize("name, keywords, limits, furthest", ACTIVATIONS, ids=["sigmoid", "tanh", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize(
+    "name, keywords, limits, furthest", ACTIVATIONS, ids=["sigmoid", "tanh", "gelu", "gelu_tanh"]
+)
 def test_activation_on_the_whole_line(name, keywords, limits, furthest, dtype, engine):
     which = int(dtype == np.float64)
     x = line(dtype, furthest[which])
@@ -158,10 +160,14 @@ def test_bce_in_both_tails(dtype, engine):
     for y in (0.0, 1.0):
         wide = x.astype(np.longdouble) * (1 - 2 * y)
         want = np.where(wide > 0, wide, 0) + np.log1p(np.exp(-np.abs(wide)))
-        value, grad, hess = fl.binary_cross_entropy_with_logits.value_grad_hess(x, dtype.type(y), reduction="none")
+        value, grad, hess = fl.binary_cross_entropy_with_logits.value_grad_hess(
+            x, dtype.type(y), reduction="none"
+        )
         assert_close(value, want, 3, what=f"value, y = {y}")
         assert_close(grad, (1 - 2 * y) / (1 + np.exp(-wide)), 3, what=f"gradient, y = {y}")
-        assert_close(hess, np.exp(-np.abs(wide)) / (1 + np.exp(-np.abs(wide))) ** 2, 5, what=f"Hessian, y = {y}")
+        assert_close(
+            hess, np.exp(-np.abs(wide)) / (1 + np.exp(-np.abs(wide))) ** 2, 5, what=f"Hessian, y = {y}"
+        )
 
 
 def test_mean_of_many(dtype, backend):

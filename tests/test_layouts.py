@@ -106,7 +106,9 @@ def test_layout_of_inputs(scenario, dtype, backend):
         want = bits(call(*arguments, **keywords))
         for layout in LAYOUTS:
             moved = [layout(np.asarray(a)) for a in arguments]
-            given = {k: layout(v) if isinstance(v, np.ndarray) and k != "where" else v for k, v in keywords.items()}
+            given = {
+                k: layout(v) if isinstance(v, np.ndarray) and k != "where" else v for k, v in keywords.items()
+            }
             assert bits(call(*moved, **given)) == want, layout.__name__
             for argument, original in zip(moved, arguments, strict=True):
                 np.testing.assert_array_equal(getattr(argument, "owner", argument), original)
@@ -152,7 +154,9 @@ def test_memory_map(tmp_path, dtype, backend):
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     target = np.arange(40) % 7
-    assert bits(fl.cross_entropy.value_and_grad(mapped, target)) == bits(fl.cross_entropy.value_and_grad(x, target))
+    assert bits(fl.cross_entropy.value_and_grad(mapped, target)) == bits(
+        fl.cross_entropy.value_and_grad(x, target)
+    )
     assert bits(fl.mse_loss.value_and_grad(mapped, 0.0)) == bits(fl.mse_loss.value_and_grad(x, 0.0))
     out = np.lib.format.open_memmap(tmp_path / "out.npy", "w+", dtype, x.shape)
     fl.softmax(mapped, axis=1, out=out)
@@ -164,13 +168,17 @@ SIZES = [(200_003,), (3, 70_001), (20_001, 10), (7, 131, 211)]
 
 
 @pytest.mark.parametrize("shape", SIZES, ids=str)
-@pytest.mark.parametrize("layout", [fortran, reverse, every_second, unaligned, swapped], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "layout", [fortran, reverse, every_second, unaligned, swapped], ids=lambda f: f.__name__
+)
 def test_large_arrays_in_slabs(shape, layout, dtype, backend):
     rng = np.random.default_rng(0)
     x, y, w = rng.standard_normal((3, *shape)).astype(dtype)
     mask = rng.random(shape) < 0.7
     ours, theirs, weight = map(layout, (x, y, w))
-    assert bits(fl.sigmoid(ours), fl.gelu.backward(ours, theirs)) == bits(fl.sigmoid(x), fl.gelu.backward(x, y))
+    assert bits(fl.sigmoid(ours), fl.gelu.backward(ours, theirs)) == bits(
+        fl.sigmoid(x), fl.gelu.backward(x, y)
+    )
     for given in ({}, {"weight": (w, weight)}, {"where": (mask, layout(mask))}):
         plain, moved = ({k: v[i] for k, v in given.items()} for i in (0, 1))
         for reduction in ("mean", "none"):
@@ -215,9 +223,12 @@ def test_a_row_does_not_know_its_position(classes, dtype, engine):
     ]
     for which in range(3):
         for more in ({}, {"label_smoothing": 0.125}, {"z_loss": 0.25}):
+
             def loss(x, axis, which=which, more=more):
                 indices = np.full(np.delete(x.shape, axis), target)
-                return fl.cross_entropy.value_grad_hess(x, indices, axis=axis, reduction="none", **more)[which]
+                return fl.cross_entropy.value_grad_hess(x, indices, axis=axis, reduction="none", **more)[
+                    which
+                ]
 
             functions.append(loss)
     counts = (1, 2, 5, 16, 33, 67) if classes < 1000 else (1, 3)
@@ -311,10 +322,17 @@ def test_halves_compute_in_float32(half, shape, backend):
     pairs = [
         *((f(x), f(wide)) for f in (fl.sigmoid, fl.tanh, fl.relu, fl.gelu, fl.sigmoid.grad)),
         (fl.gelu.backward(g, x), fl.gelu.backward(upstream, wide)),
-        *((f(x, axis=1), f(wide, axis=1)) for f in (fl.softmax, fl.log_softmax, fl.softmin, fl.hardmax, fl.logsumexp)),
+        *(
+            (f(x, axis=1), f(wide, axis=1))
+            for f in (fl.softmax, fl.log_softmax, fl.softmin, fl.hardmax, fl.logsumexp)
+        ),
         (fl.softmax.backward(g, x, axis=1), fl.softmax.backward(upstream, wide, axis=1)),
         *zip(fl.mse_loss.value_grad_hess(x, y), fl.mse_loss.value_grad_hess(wide, other), strict=True),
-        *zip(fl.cross_entropy.value_grad_hess(x, target), fl.cross_entropy.value_grad_hess(wide, target), strict=True),
+        *zip(
+            fl.cross_entropy.value_grad_hess(x, target),
+            fl.cross_entropy.value_grad_hess(wide, target),
+            strict=True,
+        ),
         (fl.cross_entropy(x, target, reduction="none"), fl.cross_entropy(wide, target, reduction="none")),
         (fl.nll_loss.grad(x, target), fl.nll_loss.grad(wide, target)),
     ]
@@ -349,8 +367,13 @@ def test_mixed_precision_follows_the_input(backend):
         assert fl.mse_loss(given, y).dtype == given.dtype
         assert fl.mse_loss.grad(given, y, weight=y).dtype == given.dtype
         assert fl.cross_entropy.grad(given, y / y.sum(1, keepdims=True)).dtype == given.dtype
-        assert fl.cross_entropy.grad(given, target, w, sample_weight=w[[0, 1, 2, 3, 4, 0]]).dtype == given.dtype
-        assert fl.cross_entropy.grad(given, target, reduction="none", upstream=w[[0, 1, 2, 3, 4, 0]]).dtype == given.dtype
+        assert (
+            fl.cross_entropy.grad(given, target, w, sample_weight=w[[0, 1, 2, 3, 4, 0]]).dtype == given.dtype
+        )
+        assert (
+            fl.cross_entropy.grad(given, target, reduction="none", upstream=w[[0, 1, 2, 3, 4, 0]]).dtype
+            == given.dtype
+        )
     assert fl.mse_loss.grad(x, y.astype(np.float32)).dtype == np.float64
     got = fl.mse_loss.grad(narrow, y)
     assert bits(got) == bits(fl.mse_loss.grad(narrow, y.astype(np.float32)))
@@ -383,7 +406,11 @@ def test_random_strides(backend):
         copy, axis = view.copy(), int(rng.integers(len(shape)))
         assert bits(fl.softmax(view, axis=axis)) == bits(fl.softmax(copy, axis=axis))
         assert bits(fl.tanh(view)) == bits(fl.tanh(copy))
-        assert bits(fl.mse_loss.value_and_grad(view, view[::-1])) == bits(fl.mse_loss.value_and_grad(copy, copy[::-1].copy()))
+        assert bits(fl.mse_loss.value_and_grad(view, view[::-1])) == bits(
+            fl.mse_loss.value_and_grad(copy, copy[::-1].copy())
+        )
         if len(shape) > 1:
             target = rng.integers(0, shape[1], shape[:1] + shape[2:])
-            assert bits(fl.cross_entropy.value_grad_hess(view, target)) == bits(fl.cross_entropy.value_grad_hess(copy, target))
+            assert bits(fl.cross_entropy.value_grad_hess(view, target)) == bits(
+                fl.cross_entropy.value_grad_hess(copy, target)
+            )

@@ -44,7 +44,9 @@ def test_cross_entropy_with_torch(shape, kind, dtype, backend):
         target = np.asarray(rng.integers(0, shape[axis], rows))
     else:
         target = fl.softmax(rng.standard_normal(shape).astype(dtype), axis=axis)
-    for reduction, smoothing, weighted, ignoring in product(("mean", "sum", "none"), (0.0, 0.1, 1.0), (0, 1), (0, 1)):
+    for reduction, smoothing, weighted, ignoring in product(
+        ("mean", "sum", "none"), (0.0, 0.1, 1.0), (0, 1), (0, 1)
+    ):
         keywords = {"reduction": reduction, "label_smoothing": smoothing}
         if weighted:
             keywords["weight"] = weight
@@ -90,7 +92,10 @@ def test_elementwise_losses_with_torch(shape, dtype, backend):
         against_torch("binary_cross_entropy_with_logits", (x, y), keywords, dtype)
 
 
-@pytest.mark.parametrize("name, keywords", [("sigmoid", {}), ("tanh", {}), ("relu", {}), ("gelu", {}), ("gelu", {"approximate": "tanh"})])
+@pytest.mark.parametrize(
+    "name, keywords",
+    [("sigmoid", {}), ("tanh", {}), ("relu", {}), ("gelu", {}), ("gelu", {"approximate": "tanh"})],
+)
 def test_activations_with_torch(name, keywords, dtype, backend):
     torch = oracle("torch")
     x, g = (3 * np.random.default_rng(0).standard_normal((2, 1001))).astype(dtype)
@@ -131,7 +136,13 @@ def test_logsumexp_with_scipy(axis, dtype, backend):
     special = oracle("scipy.special")
     rng = np.random.default_rng(0)
     x = (5 * rng.standard_normal((3, 4, 5))).astype(dtype)
-    for b in (None, rng.random(x.shape).astype(dtype), rng.standard_normal(x.shape).astype(dtype), rng.random(5).astype(dtype), 2.0):
+    for b in (
+        None,
+        rng.random(x.shape).astype(dtype),
+        rng.standard_normal(x.shape).astype(dtype),
+        rng.random(5).astype(dtype),
+        2.0,
+    ):
         for keepdims, sign in product((False, True), (False, True)):
             keywords = {"b": b, "keepdims": keepdims, "return_sign": sign}
             ours, theirs = fl.logsumexp(x, axis, **keywords), special.logsumexp(x, axis, **keywords)
@@ -168,7 +179,9 @@ def test_squared_error_of_sklearn(dtype, backend):
     x, y = rng.standard_normal((2, 50, 3)).astype(dtype)
     weight = rng.random(50).astype(dtype)
     close(fl.mse_loss(x, y), metrics.mean_squared_error(y, x), dtype)
-    close(fl.mse_loss(x, y, sample_weight=weight), metrics.mean_squared_error(y, x, sample_weight=weight), dtype)
+    close(
+        fl.mse_loss(x, y, sample_weight=weight), metrics.mean_squared_error(y, x, sample_weight=weight), dtype
+    )
 
 
 def test_half_losses_of_sklearn(backend):
@@ -188,7 +201,9 @@ def test_half_losses_of_sklearn(backend):
     np.testing.assert_allclose(hess, theirs[1], rtol=1e-11, atol=1e-14)
     y = (target > 1).astype(float)
     given = {"y_true": y, "raw_prediction": x[:, 0].copy(), "sample_weight": weight}
-    value, grad, hess = fl.binary_cross_entropy_with_logits.value_grad_hess(x[:, 0], y, sample_weight=weight, reduction="sum")
+    value, grad, hess = fl.binary_cross_entropy_with_logits.value_grad_hess(
+        x[:, 0], y, sample_weight=weight, reduction="sum"
+    )
     np.testing.assert_allclose(value, HalfBinomialLoss().loss(**given).sum(), rtol=1e-12)
     theirs = HalfBinomialLoss().gradient_hessian(**given)
     np.testing.assert_allclose(grad, theirs[0], rtol=1e-11)

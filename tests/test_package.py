@@ -62,7 +62,18 @@ class TestImport:
             "print(*sorted({m.partition('.')[0] for m in set(sys.modules) - before}))"
         )
         loaded = set(python(program).split())
-        heavy = {"numba", "llvmlite", "scipy", "torch", "dask", "sklearn", "pandas", "matplotlib", "cupy", "Cython"}
+        heavy = {
+            "numba",
+            "llvmlite",
+            "scipy",
+            "torch",
+            "dask",
+            "sklearn",
+            "pandas",
+            "matplotlib",
+            "cupy",
+            "Cython",
+        }
         assert not loaded & heavy
         if not COMPILED:
             pytest.skip("nothing compiled: Numba is all there is")
@@ -77,7 +88,12 @@ class TestImport:
     def test_without_a_home(self, python, tmp_path):
         """No home directory, no cache directory that can be made: no error, no warning."""
         program = "import fastloss as fl; print(fl.mse_loss([1.0, 3.0], [1.0, 1.0]))"
-        done = python("import warnings; warnings.simplefilter('error'); " + program, HOME="/nonexistent", XDG_CACHE_HOME="/nonexistent", check=False)
+        done = python(
+            "import warnings; warnings.simplefilter('error'); " + program,
+            HOME="/nonexistent",
+            XDG_CACHE_HOME="/nonexistent",
+            check=False,
+        )
         assert (done.returncode, done.stdout.strip()) == (0, "2.0"), done.stderr
 
 
@@ -96,7 +112,9 @@ sys.meta_path.insert(0, Block())
 class TestWithoutCompiledModules:
     def test_numba_takes_over_with_a_warning(self, python):
         pytest.importorskip("numba")
-        program = BLOCK.format(names=["fastloss.kernels.aot.engine"]) + """
+        program = (
+            BLOCK.format(names=["fastloss.kernels.aot.engine"])
+            + """
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import fastloss as fl
@@ -107,26 +125,32 @@ with warnings.catch_warnings(record=True) as caught:
     fl.optim.SGD([x], lr=0.5).step([grad])
 print(repr(float(value)), len(caught), caught[0].message)
 """
+        )
         value, count, message = python(program, timeout=300).split(maxsplit=2)
         assert abs(float(value) - 1.5073371) < 1e-6
         assert count == "1"
         assert "Numba" in message or "numba" in message
 
     def test_neither_gives_one_clear_error(self, python):
-        program = BLOCK.format(names=["fastloss.kernels.aot.engine", "numba", "llvmlite"]) + """
+        program = (
+            BLOCK.format(names=["fastloss.kernels.aot.engine", "numba", "llvmlite"])
+            + """
 try:
     import fastloss as fl
     fl.mse_loss([1.0], [2.0])
 except ImportError as error:
     print(error)
 """
+        )
         message = python(program)
         assert "pip install" in message and "numba" in message and len(message.strip().splitlines()) <= 3
 
     def test_asking_for_numba_where_there_is_none(self, python):
         if not COMPILED:
             pytest.skip("nothing compiled")
-        program = BLOCK.format(names=["numba", "llvmlite"]) + """
+        program = (
+            BLOCK.format(names=["numba", "llvmlite"])
+            + """
 import fastloss as fl
 print(fl.mse_loss([1.0], [3.0]))
 try:
@@ -135,6 +159,7 @@ except ImportError as error:
     print(error)
 print(fl.mse_loss([1.0], [3.0]))
 """
+        )
         first, *message, last = python(program).splitlines()
         assert first == last == "4.0" and "pip install" in " ".join(message)
 
@@ -218,7 +243,9 @@ class TestFiles:
         assert (root / "py.typed").is_file()
         names = [p.name for p in (files("fastloss.kernels.aot")).iterdir()]
         assert any(name.endswith(".pxd") for name in names)
-        assert any(p.name.endswith(".pyi") for p in [*root.iterdir(), *files("fastloss.kernels.aot").iterdir()])
+        assert any(
+            p.name.endswith(".pyi") for p in [*root.iterdir(), *files("fastloss.kernels.aot").iterdir()]
+        )
 
     def test_stubs_name_what_is_public(self):
         stub = files("fastloss") / "__init__.pyi"

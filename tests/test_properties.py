@@ -99,8 +99,7 @@ def test_partials_merge(batch, cuts, seed):
     weight = np.random.default_rng(seed).random(len(x)).astype(x.dtype)
     edges = [0, *sorted(int(c * len(x)) for c in cuts), len(x)]
     parts = [
-        fl.cross_entropy.partial(x[i:j], target[i:j], sample_weight=weight[i:j])
-        for i, j in pairwise(edges)
+        fl.cross_entropy.partial(x[i:j], target[i:j], sample_weight=weight[i:j]) for i, j in pairwise(edges)
     ]
     np.random.default_rng(seed).shuffle(parts)
     whole = fl.cross_entropy.partial(x, target, sample_weight=weight)

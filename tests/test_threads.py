@@ -25,7 +25,9 @@ def large(dtype, seed=0):
     """Every kind of kernel, on arrays of several chunks; returns name -> bytes."""
     rng = np.random.default_rng(seed)
     x, y = rng.standard_normal((2, 300_007)).astype(dtype)
-    few, many, inner = (rng.standard_normal(s).astype(dtype) for s in ((40_003, 10), (301, 1003), (5, 70, 211)))
+    few, many, inner = (
+        rng.standard_normal(s).astype(dtype) for s in ((40_003, 10), (301, 1003), (5, 70, 211))
+    )
     mask = rng.random(x.shape) < 0.7
     labels = {a.shape: rng.integers(0, a.shape[1], a.shape[:1] + a.shape[2:]) for a in (few, many, inner)}
     results = {
@@ -116,7 +118,9 @@ def work():
 class TestProcesses:
     def test_eight_python_threads_at_once(self, backend, python):
         """Right answers, and not 8 teams of threads."""
-        program = PREPARE + """
+        program = (
+            PREPARE
+            + """
 from concurrent.futures import ThreadPoolExecutor
 want = work()
 tasks = "/proc/self/task"
@@ -133,11 +137,14 @@ with ThreadPoolExecutor(8) as pool:
 assert after <= before + 8, (before, after)
 print("fine")
 """
+        )
         assert python(program.format(backend=backend), timeout=300).strip() == "fine"
 
     @POSIX
     def test_fork_after_threads(self, backend, python):
-        program = PREPARE + """
+        program = (
+            PREPARE
+            + """
 want = work()
 for _ in range(3):
     child = os.fork()
@@ -153,11 +160,14 @@ for _ in range(3):
     assert work() == want
 print("fine")
 """
+        )
         assert python(program.format(backend=backend), timeout=300).strip() == "fine"
 
     @POSIX
     def test_fork_during_a_kernel_of_another_thread(self, backend, python):
-        program = PREPARE + """
+        program = (
+            PREPARE
+            + """
 want = work()
 stop = threading.Event()
 
@@ -178,11 +188,14 @@ for worker in workers:
     worker.join()
 print("fine")
 """
+        )
         assert python(program.format(backend=backend), timeout=300).strip() == "fine"
 
     @POSIX
     def test_fork_pool(self, backend, python):
-        program = PREPARE + """
+        program = (
+            PREPARE
+            + """
 import multiprocessing
 
 def task(i):
@@ -193,13 +206,18 @@ with multiprocessing.get_context("fork").Pool(3) as pool:
     assert all(result == want for result in pool.map(task, range(6)))
 print("fine")
 """
+        )
         assert python(program.format(backend=backend), timeout=300).strip() == "fine"
 
     @POSIX
-    @pytest.mark.parametrize("call", ["fl.mse_loss(x, 0.0)", "fl.logsumexp(x, axis=1)", "fl.cross_entropy(x, target)"])
+    @pytest.mark.parametrize(
+        "call", ["fl.mse_loss(x, 0.0)", "fl.logsumexp(x, axis=1)", "fl.cross_entropy(x, target)"]
+    )
     def test_control_c_ends_a_long_call(self, backend, call, python):
         """The call would take an hour; the interrupt ends it, and fastloss works afterwards."""
-        program = PREPARE + """
+        program = (
+            PREPARE
+            + """
 import signal
 work()
 x = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))
@@ -211,11 +229,14 @@ except KeyboardInterrupt:
     assert fl.softmax(np.zeros(2)).tolist() == [0.5, 0.5]
     print("interrupted")
 """
+        )
         program = program.format(backend=backend).replace("CALL", call)
         assert python(program, timeout=120).strip() == "interrupted"
 
     def test_long_kernels_release_the_interpreter(self, backend, python):
-        program = PREPARE + """
+        program = (
+            PREPARE
+            + """
 work()
 x = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))
 started = threading.Event()
@@ -230,6 +251,7 @@ want = work()
 print("still here", flush=True)
 os._exit(0)
 """
+        )
         assert python(program.format(backend=backend), timeout=120).strip() == "still here"
 
     @POSIX
@@ -237,7 +259,9 @@ os._exit(0)
         """No room for a thread's stack: the call runs on the threads there are."""
         if backend == "numba":
             pytest.skip("Numba makes its own threads when it compiles")
-        program = PREPARE + """
+        program = (
+            PREPARE
+            + """
 import resource
 fl.set_num_threads(1)
 want = work()
@@ -251,10 +275,12 @@ fl.softmax(x, axis=1, out=out)
 assert out.tobytes() == want[0]
 print("fine")
 """
+        )
         assert python(program.format(backend=backend), timeout=60).strip() == "fine"
 
     def test_floating_point_mode_is_left_alone(self, backend, python):
-        program = """
+        program = (
+            """
 import threading
 import numpy as np
 
@@ -263,7 +289,9 @@ def mode():
     return (tiny / 2).tolist(), (tiny * 1).tolist(), (three / 3).tolist(), (1e-310 / 2)
 
 before = mode()
-""" + PREPARE + """
+"""
+            + PREPARE
+            + """
 assert mode() == before
 work()
 assert mode() == before
@@ -274,6 +302,7 @@ thread.join()
 assert seen == [before]
 print("fine")
 """
+        )
         assert python(program.format(backend=backend), timeout=300).strip() == "fine"
 
 

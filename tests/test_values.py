@@ -91,9 +91,13 @@ class TestLoss:
             got = loss(*arguments, reduction=reduction, **keywords)
             plain = reduction == "none" and scenario.option == "plain"
             assert got.dtype == dtype
-            assert isinstance(got, np.ndarray if np.ndim(expected.value) and reduction == "none" else np.generic)
+            assert isinstance(
+                got, np.ndarray if np.ndim(expected.value) and reduction == "none" else np.generic
+            )
             size = _value_size(scenario, arguments, expected, reduction)
-            assert_close(got, expected.reduced(reduction)[0], limit if plain else scaled(limit), size, reduction)
+            assert_close(
+                got, expected.reduced(reduction)[0], limit if plain else scaled(limit), size, reduction
+            )
         same(loss(*arguments, **keywords), loss(*arguments, reduction="mean", **keywords))
 
     def test_derivatives(self, scenario, dtype, engine):
@@ -305,7 +309,9 @@ def test_clip_grad_norm(number, dtype):
 class TestPartial:
     """Partial sums merge: any cut in any order gives the whole to the last bit or two."""
 
-    @pytest.mark.parametrize("scenario", [s for s in scenarios("elementwise", "rows") if len(s.shape) > 1], ids=ids)
+    @pytest.mark.parametrize(
+        "scenario", [s for s in scenarios("elementwise", "rows") if len(s.shape) > 1], ids=ids
+    )
     def test_small_cuts(self, scenario, dtype, backend):
         arguments, keywords = scenario.call(dtype)
         self.check(scenario.case.function, arguments, keywords, pieces=min(3, len(arguments[0])))
@@ -318,14 +324,18 @@ class TestPartial:
         target = rng.integers(0, 10, 30_001)
         weight = positive(10, dtype)
         sample_weight = positive(30_001, dtype)
-        self.check(fl.cross_entropy, (logits, target), {"weight": weight, "sample_weight": sample_weight}, pieces=7)
+        self.check(
+            fl.cross_entropy, (logits, target), {"weight": weight, "sample_weight": sample_weight}, pieces=7
+        )
 
     def check(self, loss, arguments, keywords, pieces):
         n = len(arguments[0])
         rng = np.random.default_rng(n)
         cuts = np.sort(rng.choice(np.arange(1, n), pieces - 1, replace=False))
         parts = [
-            loss.partial(*(a[rows] for a in arguments), **{k: self.cut(k, v, n, rows) for k, v in keywords.items()})
+            loss.partial(
+                *(a[rows] for a in arguments), **{k: self.cut(k, v, n, rows) for k, v in keywords.items()}
+            )
             for rows in map(slice, [0, *cuts], [*cuts, n])
         ]
         rng.shuffle(parts)
