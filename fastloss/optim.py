@@ -4,18 +4,19 @@ A class takes one array, a list, a tuple or a dict of arrays and keeps the state
 function is the same rule for one array, with the states in the caller's hands.
 """
 
+from itertools import combinations
 from math import isfinite, sqrt
 from numbers import Real
 from operator import attrgetter
 
 import numpy as np
 
-from ._config import backend
+from ._config import kernels
 
 __all__ = ["SGD", "Adam", "AdamW", "adam_step", "adamw_step", "clip_grad_norm", "sgd_step"]
 
-_FLOATS = ("float32", "float64")
-_HALVES = ("float16", "bfloat16")
+# either byte order -> the native dtype
+_NATIVE = {np.dtype(order + code): np.dtype(code) for code in ("f4", "f8") for order in "<>"}
 _BLOCK = 8192
 
 # flags.num of arrays that go to the backend as they are: C-contiguous (1), aligned (256); and
@@ -28,67 +29,80 @@ _flags, _dtype, _shape, _base = map(attrgetter, ("flags.num", "dtype", "shape", 
 
 
 def _number(name, value, below=None):
-    expected = "a number >= 0" if below is None else f"a number in [0, {below})"
+    wanted = "a number >= 0" if below is None else f"a number in [0, {below})"
     if not isinstance(value, Real):
-        raise TypeError(f"{name} is {value!r}; expected {expected}")
+        raise TypeError(f"{name} is {value!r}; it must be {wanted}")
     if not value >= 0 or (below is not None and value >= below):
-        raise ValueError(f"{name} is {value}; expected {expected}")
+        raise ValueError(f"{name} is {value}; it must be {wanted}")
 
 
 def _check_sgd(momentum, dampening, weight_decay, nesterov):
     if not callable(momentum):
         _number("momentum", momentum)
     if not isinstance(dampening, Real):
-        raise TypeError(f"dampening is {dampening!r}; expected a number")
+        raise TypeError(f"dampening is {dampening!r}; it must be a number")
     _number("weight_decay", weight_decay)
     if nesterov and (dampening != 0 or not (callable(momentum) or momentum > 0)):
         raise ValueError(
             f"nesterov is {nesterov} with momentum {momentum} and dampening {dampening}; "
-            "expected momentum > 0 and dampening 0"
+            "it must have momentum > 0 and dampening 0"
         )
 
 
 def _check_adam(betas, eps, weight_decay):
-    if np.shape(betas) != (2,):
-        raise ValueError(f"betas is {betas!r}; expected two numbers in [0, 1)")
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise ValueError(f"betas is {betas!r}; it must be two numbers in [0, 1)")
     _number("betas[0]", betas[0], below=1)
     _number("betas[1]", betas[1], below=1)
     _number("eps", eps)
     _number("weight_decay", weight_decay)
 
 
-def _writable(array, name, dtypes=_FLOATS):
+def _is_half(dtype):
+    return dtype.name in ("float16", "bfloat16")
+
+
+def _writable(array, name, halves=False):
     if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{name} is of type {type(array).__name__}; expected a NumPy array")
-    if array.dtype.name not in dtypes:
-        raise TypeError(f"{name} has dtype {array.dtype}; expected {' or '.join(dtypes)}")
+        raise TypeError(f"{name} is of type {type(array).__name__}; it must be a NumPy array")
+    if array.dtype not in _NATIVE and not (halves and _is_half(array.dtype)):
+        wanted = "float16, bfloat16, float32 or float64" if halves else "float32 or float64"
+        raise TypeError(f"{name} has dtype {array.dtype}; it must be {wanted}")
     if not array.flags.writeable:
-        raise ValueError(f"{name} is read-only; expected an array to update in place")
+        raise ValueError(f"{name} is read-only; it must be writeable, to be updated in place")
+    if not array.flags.forc and _overlaps_itself(array):
+        raise ValueError(f"{name} overlaps itself in memory; its elements must be separate")
     return np.asarray(array)
 
 
 def _gradient(grad, name, param, order):
     """The gradient checked against its parameter: flat, native, in the parameter's dtype."""
     if isinstance(grad, np.ma.MaskedArray):
-        raise TypeError(f"{name} is of type MaskedArray; expected a plain array")
+        raise TypeError(f"{name} is of type MaskedArray; it must be a plain array")
     grad = np.asarray(grad)
     if grad.shape != param.shape:
-        raise ValueError(f"{name} has shape {grad.shape}; expected {param.shape}, as the parameter")
-    if grad.dtype.name not in (param.dtype.name, *_HALVES):
         raise ValueError(
-            f"{name} has dtype {grad.dtype}; expected {param.dtype.name}, as the parameter, "
-            "or a 16-bit float"
+            f"{name} has shape {grad.shape}; it must be {param.shape}, as the parameter"
         )
-    return _flat(grad.astype(param.dtype.newbyteorder("="), copy=False), order)
+    native = _NATIVE[param.dtype]
+    if _NATIVE.get(grad.dtype) is not native and not _is_half(grad.dtype):
+        raise ValueError(
+            f"{name} has dtype {grad.dtype}; it must be {native}, as the parameter, or 16 bits wide"
+        )
+    return _flat(grad.astype(native, copy=False), order)
 
 
-def _leaves(tree, name):
-    """Keys (None: one array; a range: a list; a list: a dict), names and arrays of `tree`."""
+def _leaves(tree):
+    """Keys (None: one array; a range: a list; a list: a dict) and arrays."""
     if isinstance(tree, dict):
-        return list(tree), [f"{name}[{key!r}]" for key in tree], list(tree.values())
+        return list(tree), list(tree.values())
     if isinstance(tree, (list, tuple)):
-        return range(len(tree)), [f"{name}[{i}]" for i in range(len(tree))], list(tree)
-    return None, [name], [tree]
+        return range(len(tree)), list(tree)
+    return None, [tree]
+
+
+def _names(name, keys):
+    return [name] if keys is None else [f"{name}[{key!r}]" for key in keys]
 
 
 def _kind(keys):
@@ -107,7 +121,7 @@ def _order(array):
 def _flat(array, order):
     """The elements in `order`, aligned and native: a view where there is one."""
     if not (array.flags.aligned and array.dtype.isnative):
-        array = array.astype(array.dtype.newbyteorder("="))
+        array = array.astype(_NATIVE[array.dtype])
     return array.ravel(order)
 
 
@@ -118,26 +132,29 @@ def _owners(array):
         array = getattr(array, "base", None)
 
 
-def _refuse_overlap(arrays, names):
-    """In order of address, an array is compared with those that have not ended where it begins."""
-    spans = []
-    for i, array in enumerate(arrays):
-        if not array.size:
-            continue
-        extent = array.itemsize
-        axes = ((abs(s), n) for s, n in zip(array.strides, array.shape) if n > 1)
-        for stride, length in sorted(axes):
-            if stride < extent:
-                raise ValueError(f"{names[i]} overlaps itself in memory; expected no overlap")
-            extent += stride * (length - 1)
-        spans.append((*np.lib.array_utils.byte_bounds(array), i))
+def _overlaps_itself(array):
+    extent = array.itemsize
+    for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape)):
+        if length > 1 and stride < extent:
+            return True
+        extent += stride * (length - 1)
+    return False
+
+
+def _refuse_overlap(arrays, names, pairs):
+    for i, j in pairs:
+        if np.may_share_memory(arrays[i], arrays[j], max_work=10_000):
+            raise ValueError(f"{names[j]} overlaps {names[i]} in memory; they must be separate")
+
+
+def _neighbours(arrays):
+    """Pairs that may overlap: in order of address, those that begin before another has ended."""
+    bounds = np.lib.array_utils.byte_bounds
     near = []
-    for low, high, i in sorted(spans):
-        near = [(end, j) for end, j in near if end > low]
-        for _, j in near:
-            if np.may_share_memory(arrays[i], arrays[j], max_work=10_000):
-                raise ValueError(f"{names[i]} overlaps {names[j]} in memory; expected no overlap")
-        near.append((high, i))
+    for low, high, j in sorted((*bounds(array), j) for j, array in enumerate(arrays) if array.size):
+        near = [(end, i) for end, i in near if end > low]
+        yield from (sorted((i, j)) for _, i in near)
+        near.append((high, j))
 
 
 # Rules: the name of a formula and its scalars
@@ -186,17 +203,18 @@ class _Optimizer:
         self.weight_decay = weight_decay
         self.maximize = bool(maximize)
         self.ema_decay = ema
-        self._keys, self._names, arrays = _leaves(params, "params")
+        self._keys, arrays = _leaves(params)
         if not arrays:
-            raise ValueError("params is empty; expected at least one array")
+            raise ValueError("params is empty; it must hold at least one array")
         if len({*map(str, self._keys or ())}) < len(self._keys or ()):
-            raise ValueError(f"params has keys {self._keys}; expected keys that differ as text")
-        self._params = list(map(_writable, arrays, self._names))
-        _refuse_overlap(self._params, self._names)
+            raise ValueError(f"params has keys {self._keys}; they must differ as text")
+        names = _names("params", self._keys)
+        self._params = list(map(_writable, arrays, names))
+        _refuse_overlap(self._params, names, _neighbours(self._params))
         self._steps = 0
-        self._updates = [0] * len(arrays)
+        self._updates = np.zeros(len(arrays), np.int64)
         self._states = {
-            state: [np.zeros(p.shape, p.dtype.newbyteorder("="), _order(p)) for p in self._params]
+            state: [np.zeros(p.shape, _NATIVE[p.dtype], _order(p)) for p in self._params]
             for state in (*states, *["ema"] * (ema is not None))
         }
         for average, param in zip(self._states.get("ema", ()), self._params):
@@ -211,13 +229,16 @@ class _Optimizer:
         self._dtypes = [f.dtype for f in flat]
         self._shapes = [p.shape for p in self._params]
         self._owners = {owner for p in self._params for owner in _owners(p)}
-        # None: not contiguous, stepped in a copy
-        views = [f if np.may_share_memory(f, p) else None for f, p in zip(flat, self._params)]
-        self._columns = [views, *(list(map(_flat, s, self._orders)) for s in self._states.values())]
+        # not contiguous: each step works on a copy
+        self._strided = {
+            i for i, f in enumerate(flat) if not np.may_share_memory(f, self._params[i])
+        }
+        states = (list(map(_flat, state, self._orders)) for state in self._states.values())
+        self._columns = [[None if i in self._strided else f for i, f in enumerate(flat)], *states]
         self._regroup()
 
     def _regroup(self):
-        same_age = len(set(self._updates)) == 1
+        same_age = (self._updates == self._updates[0]).all()
         self._groups_of_all = self._groups(range(len(self._params))) if same_age else None
 
     def _groups(self, members):
@@ -225,7 +246,8 @@ class _Optimizer:
         groups = {}
         for i in members:
             if self._params[i].size:
-                groups.setdefault((self._dtypes[i], self._age(self._updates[i])), []).append(i)
+                key = self._dtypes[i], self._age(int(self._updates[i]))
+                groups.setdefault(key, []).append(i)
         return [
             (group, *([column[i] for i in group] for column in self._columns))
             for group in groups.values()
@@ -249,14 +271,14 @@ class _Optimizer:
         """The gradients in the order of the parameters."""
         if self._keys is None:
             return [grads]
-        keys, _, grads = _leaves(grads, "grads")
+        keys, grads = _leaves(grads)
         if keys == self._keys:
             return grads
         if type(keys) is not type(self._keys) or len(keys) != len(self._keys):
-            raise ValueError(f"grads is {_kind(keys)}; expected {_kind(self._keys)}, as params")
+            raise ValueError(f"grads is {_kind(keys)}; it must be {_kind(self._keys)}, as params")
         found = dict(zip(keys, grads))
         if found.keys() != set(self._keys):
-            raise ValueError(f"grads has keys {keys}; expected {self._keys}, as params")
+            raise ValueError(f"grads has keys {keys}; they must be {self._keys}, as in params")
         return [found[key] for key in self._keys]
 
     def _ready(self, grads):
@@ -271,10 +293,9 @@ class _Optimizer:
             and self._owners.isdisjoint(map(id, map(_base, grads)))
         )
 
-    def _converted(self, grad, i):
+    def _converted(self, i, grad, name):
         if grad is None:
             return None
-        name = "grads" + self._names[i].removeprefix("params")
         flat = _gradient(grad, name, self._params[i], self._orders[i])
         return flat if self._owners.isdisjoint(_owners(flat)) else flat.copy()
 
@@ -298,39 +319,38 @@ class _Optimizer:
             Structure, shape or dtype differ from the parameters'. Nothing has changed.
         """
         grads = self._list(grads)
+        used = range(len(grads))
         if self._ready(grads):
             grads = list(map(np.ndarray.ravel, grads))
         else:
-            grads = [self._converted(grad, i) for i, grad in enumerate(grads)]
-        used = [i for i, grad in enumerate(grads) if grad is not None]
+            grads = list(map(self._converted, used, grads, _names("grads", self._keys)))
+            used = [i for i in used if grads[i] is not None]
         scale = -grad_scale if self.maximize else grad_scale
         if max_norm is not None:
             _number("max_norm", max_norm)
             scale *= _clip_factor(abs(scale) * _total_norm([grads[i] for i in used], 2), max_norm)
 
-        groups = self._groups_of_all if len(used) == len(grads) else None
-        jobs, copies = [], []
+        whole = self._groups_of_all is not None and len(used) == len(grads)
         rule = self._rule()
-        for members, params, *states in self._groups(used) if groups is None else groups:
-            name, scalars = rule(self._updates[members[0]] + 1, scale)
+        jobs, copies = [], {}
+        for members, params, *states in self._groups_of_all if whole else self._groups(used):
+            name, scalars = rule(int(self._updates[members[0]]) + 1, scale)
             if self.ema_decay is not None:
                 name, scalars = name.replace("_step", "_ema_step"), (*scalars, 1 - self.ema_decay)
-            if any(param is None for param in params):
-                params = [
-                    _flat(self._params[i], "C") if p is None else p for i, p in zip(members, params)
-                ]
-                copies += [(i, p) for i, p in zip(members, params) if self._columns[0][i] is None]
+            if self._strided:
+                fresh = {i: _flat(self._params[i], "C") for i in members if i in self._strided}
+                params = [fresh.get(i, param) for i, param in zip(members, params)]
+                copies |= fresh
             jobs.append((name, list(zip(params, [grads[i] for i in members], *states)), scalars))
 
-        engine = backend()
+        engine = kernels()
         for job in jobs:
             engine.step(*job)
-        for i, copy in copies:
+        for i, copy in copies.items():
             self._params[i][...] = copy.reshape(self._params[i].shape)
         self._steps += 1
-        for i in used:
-            self._updates[i] += 1
-        if groups is None:
+        self._updates[used] += 1
+        if not whole:
             self._regroup()
 
     # State
@@ -357,7 +377,7 @@ class _Optimizer:
         numbers = {k: v for k, v in settings.items() if v is not None and not callable(v)}
         return {
             "step": np.int64(self._steps),
-            "updates": np.array(self._updates, np.int64),
+            "updates": self._updates.copy(),
             **{name: np.asarray(value)[()] for name, value in numbers.items()},
             **{key: array.copy() for key, array in self._named_states()},
         }
@@ -374,15 +394,13 @@ class _Optimizer:
         states = dict(self._named_states())
         needed = {"step", "updates", *states}
         if odd := (needed - state.keys()) | (state.keys() - needed - {*self._settings}):
-            raise ValueError(
-                f"state lacks or should lack {sorted(odd)}; expected the keys of this optimizer"
-            )
-        for key, array in (*states.items(), ("updates", np.array(self._updates, np.int64))):
+            raise ValueError(f"state lacks or must lack {sorted(odd)}, to fit this optimizer")
+        for key, array in (*states.items(), ("updates", self._updates)):
             came = state[key]
             if (came.shape, came.dtype) != (array.shape, array.dtype):
                 raise ValueError(
                     f"state[{key!r}] has shape {came.shape} and dtype {came.dtype}; "
-                    f"expected {array.shape} and {array.dtype}"
+                    f"they must be {array.shape} and {array.dtype}"
                 )
         for key, array in states.items():
             array[...] = state[key]
@@ -391,7 +409,7 @@ class _Optimizer:
                 value = state[name].tolist()
                 setattr(self, name, tuple(value) if isinstance(value, list) else value)
         self._steps = int(state["step"])
-        self._updates = state["updates"].tolist()
+        self._updates = state["updates"].copy()
         self._regroup()
 
     def __getstate__(self):
@@ -486,7 +504,9 @@ class SGD(_Optimizer):
         lr, momentum = self._now("lr"), self._now("momentum")
         if "momentum_buffer" not in self._states:
             if momentum != 0:
-                raise ValueError(f"momentum is {momentum}; expected 0, as when this optimizer was made")
+                raise ValueError(
+                    f"momentum is {momentum}; it must stay 0, as when this optimizer was made"
+                )
             momentum = None
         return lambda step, scale: _sgd_rule(
             step == 1, scale, lr, momentum, self.dampening, self.weight_decay, self.nesterov
@@ -635,19 +655,19 @@ def _step_one(rule, param, grad, **states):
     arrays = list(map(_writable, (param, *states.values()), names))
     param = arrays[0]
     for array, label in zip(arrays, names):
-        if (array.shape, array.dtype.name) != (param.shape, param.dtype.name):
+        if array.shape != param.shape or _NATIVE[array.dtype] != _NATIVE[param.dtype]:
             raise ValueError(
                 f"{label} has shape {array.shape} and dtype {array.dtype}; "
-                f"expected {param.shape} and {param.dtype.name}, as param"
+                f"they must be {param.shape} and {param.dtype}, as param's"
             )
-    _refuse_overlap(arrays, names)
+    _refuse_overlap(arrays, names, combinations(range(len(arrays)), 2))
     order = _order(param)
     grad = _gradient(grad, "grad", param, order)
     if any(np.may_share_memory(grad, array) for array in arrays):
         grad = grad.copy()
     flat = [_flat(array, order) for array in arrays]
     if param.size:
-        backend().step(name, [(flat[0], grad, *flat[1:])], scalars)
+        kernels().step(name, [(flat[0], grad, *flat[1:])], scalars)
     for array, new in zip(arrays, flat):
         if not np.may_share_memory(array, new):
             array[...] = new.reshape(array.shape, order=order)
@@ -697,7 +717,9 @@ def sgd_step(
     _check_sgd(momentum, dampening, weight_decay, nesterov)
     states = {} if momentum_buffer is None else {"momentum_buffer": momentum_buffer}
     if momentum != 0 and not states:
-        raise ValueError(f"momentum_buffer is None; expected an array, as momentum is {momentum}")
+        raise ValueError(
+            f"momentum_buffer is None; it must be an array when momentum is {momentum}"
+        )
     scale = -1.0 if maximize else 1.0
     momentum = momentum if states else None
     rule = _sgd_rule(first, scale, lr, momentum, dampening, weight_decay, nesterov)
@@ -750,7 +772,7 @@ def adam_step(
     _number("lr", lr)
     _check_adam(betas, eps, weight_decay)
     if not step >= 1:
-        raise ValueError(f"step is {step}; expected 1 for the first step, 2 for the second, ...")
+        raise ValueError(f"step is {step}; it must be 1 for the first step, 2 for the second, ...")
     states = {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
     if max_exp_avg_sq is not None:
         states["max_exp_avg_sq"] = max_exp_avg_sq
@@ -863,10 +885,10 @@ def clip_grad_norm(grads, max_norm, norm_type=2, error_if_nonfinite=False):
     """
     _number("max_norm", max_norm)
     if not norm_type > 0:
-        raise ValueError(f"norm_type is {norm_type}; expected a number > 0")
-    _, names, arrays = _leaves(grads, "grads")
-    dtypes = (*_HALVES, *_FLOATS)
-    grads = [_writable(grad, name, dtypes) for grad, name in zip(arrays, names) if grad is not None]
+        raise ValueError(f"norm_type is {norm_type}; it must be a number > 0")
+    keys, arrays = _leaves(grads)
+    named = zip(arrays, _names("grads", keys))
+    grads = [_writable(grad, name, halves=True) for grad, name in named if grad is not None]
     norm = _total_norm(grads, norm_type)
     if error_if_nonfinite and not isfinite(norm):
         raise RuntimeError(f"the norm of grads is {norm}; error_if_nonfinite expects a finite one")

@@ -76,7 +76,7 @@ def same_bits(ours, theirs):
 
 
 def expected(case, param, history):
-    """The textbook's parameter after a history of gradients, and the states before the last step."""
+    """The textbook's parameter after a history of gradients."""
     cls, settings = case
     settings = {"weight_decay": 0.01 if cls is optim.AdamW else 0, "lr": 1e-3, **settings}
     sign = -1 if settings.pop("maximize", False) else 1
@@ -84,14 +84,14 @@ def expected(case, param, history):
         buffer = None
         for grad in history:
             param, buffer = textbook.sgd(param, sign * grad, buffer, **settings)
-        return param, [] if buffer is None else [buffer]
+        return param
     decoupled = settings.pop("decoupled_weight_decay", cls is optim.AdamW)
     m = v = largest = 0 * param
     for step, grad in enumerate(history, 1):
         param, m, v, largest = textbook.adam(
             param, sign * grad, m, v, largest, step=step, decoupled=decoupled, **settings
         )
-    return param, [m, v, largest] if settings.get("amsgrad") else [m, v]
+    return param
 
 
 # Values
@@ -108,7 +108,7 @@ def test_many_steps_follow_the_textbook(engine, rng, case):
         opt.step(grads)
         if step in (1, 5, 100):
             for i, param in enumerate(params):
-                want, _ = expected(case, start[i], [g[i] for g in history[:step]])
+                want = expected(case, start[i], [g[i] for g in history[:step]])
                 np.testing.assert_allclose(param, want, rtol=1e-12, atol=1e-13)
 
 
@@ -131,7 +131,10 @@ def test_many_steps_follow_torch(backend, rng, torch, case):
 
 @every_case
 def test_float32_step_is_within_2_ulp_of_the_float64_step(engine, rng, case):
-    """From the same state; where the terms of a state cancel, in units of the largest of them."""
+    """From the same state. States in units of their largest term, as terms cancel, and within 3:
+
+    float32(1 - beta2) is 0.8 units off, and a square doubles what its gradient is off (measured: 2.7).
+    """
     cls, settings = case
     settings = settings | {"lr": 0.01}
     wide = rng.uniform(0.25, 2, 5000).astype(np.float32).astype(np.float64)
@@ -146,9 +149,9 @@ def test_float32_step_is_within_2_ulp_of_the_float64_step(engine, rng, case):
         want, got = exact.state_dict(), opt.state_dict()
         assert_close(narrow, wide, 2, what="param")
         for key in want.keys() & {"momentum_buffer", "exp_avg"}:
-            assert_close(got[key], want[key], 2, most, key)
+            assert_close(got[key], want[key], 3, most, key)
         for key in want.keys() & {"exp_avg_sq", "max_exp_avg_sq"}:
-            assert_close(got[key], want[key], 2, (1 - exact.betas[1]) * most**2, key)
+            assert_close(got[key], want[key], 3, (1 - exact.betas[1]) * most**2, key)
         wide[...] = narrow
         exact.load_state_dict({k: v.astype(np.float64) if v.shape == (5000,) else v for k, v in got.items()})
 
@@ -624,9 +627,9 @@ def test_functions_on_nothing_and_on_one_number(backend):
         (optim.SGD, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening 0"),
         (optim.Adam, {"lr": -1}, "lr is -1"),
         (optim.Adam, {"eps": -1}, "eps is -1"),
-        (optim.Adam, {"betas": (1.0, 0.9)}, r"betas\[0\] is 1.0; expected a number in \[0, 1\)"),
+        (optim.Adam, {"betas": (1.0, 0.9)}, r"betas\[0\] is 1.0; it must be a number in \[0, 1\)"),
         (optim.Adam, {"betas": (0.9, -0.1)}, r"betas\[1\] is -0.1"),
-        (optim.Adam, {"betas": 0.9}, "betas is 0.9; expected two numbers"),
+        (optim.Adam, {"betas": 0.9}, "betas is 0.9; it must be two numbers"),
         (optim.AdamW, {"weight_decay": -1}, "weight_decay is -1"),
         (optim.AdamW, {"ema": 1.0}, "ema is 1.0"),
     ],
@@ -678,15 +681,15 @@ def test_gradients_that_do_not_fit_change_nothing(backend, case):
     opt = cls(params, **settings)
     good = np.ones((2, 3), np.float32)
     for grads, words in [
-        ([good], "grads is a list of 1; expected a list of 2"),
+        ([good], "grads is a list of 1; it must be a list of 2"),
         ([good, np.ones(4), None], "grads is a list of 3"),
         (good, "grads is one array"),
         ({"a": good, "b": np.ones(4)}, "grads is a dict of 2"),
-        ([good, np.ones(5)], r"grads\[1\] has shape \(5,\); expected \(4,\)"),
+        ([good, np.ones(5)], r"grads\[1\] has shape \(5,\); it must be \(4,\)"),
         ([good, np.ones((4, 1))], r"grads\[1\] has shape"),
         ([good.T, np.ones(4)], r"grads\[0\] has shape"),
-        ([good, np.ones(4, int)], r"grads\[1\] has dtype int64; expected float64"),
-        ([good.astype(np.float64), np.ones(4)], r"grads\[0\] has dtype float64; expected float32"),
+        ([good, np.ones(4, int)], r"grads\[1\] has dtype int64; it must be float64"),
+        ([good.astype(np.float64), np.ones(4)], r"grads\[0\] has dtype float64; it must be float32"),
         ([good, np.ones(4, complex)], r"grads\[1\] has dtype complex128"),
     ]:
         with pytest.raises(ValueError, match=words):
@@ -696,7 +699,7 @@ def test_gradients_that_do_not_fit_change_nothing(backend, case):
     with pytest.raises(ValueError, match="max_norm is -1"):
         opt.step([good, np.ones(4)], max_norm=-1)
     assert all((p == 1).all() for p in params) and opt.state_dict()["step"] == 0
-    with pytest.raises(ValueError, match=r"grads has keys \['a', 'c'\]; expected \['a', 'b'\]"):
+    with pytest.raises(ValueError, match=r"grads has keys \['a', 'c'\]; they must be \['a', 'b'\]"):
         cls({"a": params[0], "b": params[1]}, **settings).step({"a": good, "c": np.ones(4)})
 
 
@@ -704,7 +707,7 @@ def test_a_schedule_that_gives_no_rate_changes_nothing(backend):
     param = np.ones(3)
     with pytest.raises(ValueError, match="lr is -1"):
         optim.SGD(param, lr=lambda step: -1).step(np.ones(3))
-    with pytest.raises(ValueError, match="expected 0"):
+    with pytest.raises(ValueError, match="must stay 0"):
         opt = optim.SGD(param)
         opt.momentum = 0.5
         opt.step(np.ones(3))
