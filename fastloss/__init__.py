@@ -1,0 +1,51 @@
+"""Losses, activations, gradients and optimizer steps of deep learning as fast CPU kernels for plain NumPy arrays.
+
+>>> import fastloss as fl
+>>> value, grad = fl.cross_entropy.value_and_grad([[2.0, 1.0, 0.0]], [0])
+>>> round(float(value), 4)
+0.4076
+"""
+
+from . import activations, classification, optim, regression, softmax as _softmax
+from ._config import (
+    backend,
+    get_backend,
+    get_num_threads,
+    set_backend,
+    set_num_threads,
+    show_config,
+    threads,
+)
+from ._loss import Partial
+from .activations import *
+from .classification import *
+from .regression import *
+from .softmax import *
+
+__all__ = [
+    "Partial",
+    "backend",
+    "get_backend",
+    "get_num_threads",
+    "optim",
+    "set_backend",
+    "set_num_threads",
+    "show_config",
+    "threads",
+    *activations.__all__,
+    *classification.__all__,
+    *regression.__all__,
+    *_softmax.__all__,
+]
+
+
+def __getattr__(name):
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fastloss")
+    raise AttributeError(f"module 'fastloss' has no attribute {name!r}")
+
+
+# Objects are not found by doctest on their own.
+__test__ = {name: globals()[name].__doc__ for name in __all__ if not isinstance(globals()[name], type | type(optim))}

@@ -1,0 +1,146 @@
+"""Every check of an argument and every error message: the argument, what came, what was expected."""
+
+import numpy as np
+
+HALF = {"float16", "bfloat16"}
+
+
+def array(name, value, *, boolean=False):
+    """value as an ndarray of a real dtype; a subclass becomes a plain array, a masked array is refused."""
+    if type(value) is not np.ndarray:
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(f"{name} is a masked array, whose mask would be lost; pass its data, and where=~mask")
+        value = np.asarray(value)
+        if type(value) is not np.ndarray:
+            value = value.view(np.ndarray)
+    kind = value.dtype.kind
+    if kind in "iu" or (kind == "f" and value.dtype.itemsize <= 8) or (kind == "b" and boolean) or value.dtype.name == "bfloat16":
+        return value
+    wanted = "a float16, bfloat16, float32, float64 or integer" + (" or bool" if boolean else "")
+    raise TypeError(f"{name} has dtype {value.dtype}; it must be {wanted} array")
+
+
+def working_dtype(*arrays):
+    """(dtype of the computation, dtype of the result) for differentiable inputs."""
+    dtype = np.result_type(*(a.dtype if a.dtype.kind != "u" and a.dtype.kind != "i" else np.float64 for a in arrays)) \
+        if len(arrays) > 1 else arrays[0].dtype
+    if dtype.kind in "iu":
+        return np.dtype(np.float64), np.dtype(np.float64)
+    dtype = dtype.newbyteorder("=")
+    return (np.dtype(np.float32) if dtype.name in HALF else dtype), dtype
+
+
+def same_shape(name, value, shape):
+    """value broadcast to shape if it is a scalar, else as it is; any other shape is refused."""
+    if value.shape == shape:
+        return value
+    if value.ndim == 0:
+        return np.broadcast_to(value, shape)
+    raise ValueError(f"{name} has shape {value.shape}; it must be input's shape {shape} or a scalar")
+
+
+def broadcast(name, value, shape):
+    """value broadcast to shape."""
+    if value.shape == shape:
+        return value
+    try:
+        return np.broadcast_to(value, shape)
+    except ValueError:
+        raise ValueError(f"{name} has shape {value.shape}; it must broadcast to {shape}") from None
+
+
+def mask(value, shape):
+    """where= as a bool array of that shape, or None."""
+    if value is None or value is True:
+        return None
+    value = np.asarray(value)
+    if value.dtype != bool:
+        raise TypeError(f"where has dtype {value.dtype}; it must be bool")
+    return broadcast("where", value, shape)
+
+
+def per_row(value, shape):
+    """sample_weight, one per row, shaped to broadcast against `shape`."""
+    value = array("sample_weight", value, boolean=True)
+    rows = shape[0] if shape else 1
+    if value.size == 1 and value.ndim <= 1 and rows == 1:
+        return value.reshape((1,) * len(shape))
+    if value.shape != (rows,):
+        raise ValueError(f"sample_weight has shape {value.shape}; it must be ({rows},), one weight per row")
+    return value.reshape((rows,) + (1,) * (len(shape) - 1))
+
+
+def axis(value, ndim):
+    """An axis as a non-negative int."""
+    if not -ndim <= value < ndim:
+        raise np.exceptions.AxisError(value, ndim)
+    return int(value) % ndim
+
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def reduction(value, allowed=REDUCTIONS):
+    if value not in allowed:
+        raise ValueError(f"reduction is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def out(name, value, shape, dtype):
+    """An output array that fits, or None."""
+    if value is None:
+        return None
+    if type(value) is not np.ndarray:
+        raise TypeError(f"{name} is a {type(value).__name__}; it must be a numpy array")
+    if value.shape != shape:
+        raise ValueError(f"{name} has shape {value.shape}; it must be {shape}")
+    if value.dtype != dtype:
+        raise TypeError(f"{name} has dtype {value.dtype}; it must be {dtype}")
+    if not value.flags.writeable:
+        raise ValueError(f"{name} is read-only")
+    return value
+
+
+def outs(value, count):
+    """out= of a call with several results: a tuple with None where a new array is wanted."""
+    if value is None:
+        return (None,) * count
+    if not isinstance(value, tuple) or len(value) != count:
+        raise TypeError(f"out is {type(value).__name__}; it must be a tuple of {count}, with None for a result that is to be allocated")
+    return value
+
+
+def number(name, value, wanted, test):
+    """A Python float that passes the test."""
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}; it must be a number") from None
+    if not test(value):
+        raise ValueError(f"{name} is {value}; it must be {wanted}")
+    return value
+
+
+def integer(name, value):
+    """A Python int."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is {value!r}; it must be an int")
+    return value.__index__()
+
+
+def class_indices(target):
+    """Class indices as a contiguous int32 or int64 array."""
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"target has dtype {target.dtype}; class indices must be integers, and probabilities must have input's shape")
+    if target.dtype == np.int32:
+        return np.ascontiguousarray(target, dtype=np.int32)
+    if target.dtype.kind == "u" and target.dtype.itemsize == 8:          # beyond int64 it must not come round as an index
+        return np.minimum(target, np.uint64(2**63 - 1)).astype(np.int64)
+    return np.ascontiguousarray(target, dtype=np.int64)
+
+
+def bad_index(target, position, n_classes, ignore_index):
+    """The IndexError for target.flat[position]."""
+    where = ", ".join(map(str, np.unravel_index(position, target.shape))) if target.ndim else "()"
+    ignored = "" if ignore_index is None else f" or ignore_index ({ignore_index})"
+    raise IndexError(f"target[{where}] is {target.reshape(-1)[position]}; class indices must be in [0, {n_classes}){ignored}")

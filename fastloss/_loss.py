@@ -1,0 +1,388 @@
+"""The object behind every public loss: one call grammar, one path from arguments to kernels and back."""
+
+import functools
+import inspect
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _check as check
+from . import _config as config
+from ._blocks import flat_slabs, row_slabs
+
+NAN = float("nan")
+OUTPUTS = {"v": 1, "vg": 2, "vgh": 3, "g": 1}
+
+
+class Partial:
+    """The sums behind a loss over some of the rows; partials of disjoint rows add up to that of all of them.
+
+    Attributes
+    ----------
+    loss_sum : float
+        Sum of the weighted losses (carried with its rounding error, so any order and cut agrees).
+    weight_sum : float
+        What the mean divides by: the loss's own divisor.
+    count : int
+        Number of elements or rows that took part.
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> p = fl.mse_loss.partial([1.0, 2.0], [0.0, 0.0]) + fl.mse_loss.partial([3.0], [0.0])
+    >>> p.loss_sum, p.weight_sum, p.count
+    (14.0, 3.0, 3)
+    """
+
+    __slots__ = ("_loss", "_weight", "count")
+
+    def __init__(self, loss_sum, weight_sum, count):
+        self._loss, self._weight, self.count = _pair(loss_sum), _pair(weight_sum), int(count)
+
+    @property
+    def loss_sum(self):
+        return self._loss[0] + self._loss[1]
+
+    @property
+    def weight_sum(self):
+        return self._weight[0] + self._weight[1]
+
+    def __add__(self, other):
+        if not isinstance(other, Partial):
+            return NotImplemented
+        return Partial(_add_pairs(self._loss, other._loss), _add_pairs(self._weight, other._weight), self.count + other.count)
+
+    def __radd__(self, other):
+        return self if isinstance(other, int) and other == 0 else NotImplemented     # so that sum(partials) works
+
+    def __eq__(self, other):
+        return isinstance(other, Partial) and (self.loss_sum, self.weight_sum, self.count) == (other.loss_sum, other.weight_sum, other.count)
+
+    __hash__ = None
+
+    def __reduce__(self):
+        return Partial, (self._loss, self._weight, self.count)
+
+    def __repr__(self):
+        return f"Partial(loss_sum={self.loss_sum!r}, weight_sum={self.weight_sum!r}, count={self.count!r})"
+
+    def result(self, reduction="mean", *, empty=NAN):
+        """The loss of everything that was added: its "mean" (`empty` where nothing was) or its "sum"."""
+        check.reduction(reduction, ("mean", "sum"))
+        if reduction == "sum":
+            return self.loss_sum
+        return self.loss_sum / self.weight_sum if self.weight_sum != 0 else float(empty)
+
+
+def _pair(value):
+    return (float(value[0]), float(value[1])) if isinstance(value, tuple) else (float(value), 0.0)
+
+
+def _add_pairs(a, b):
+    hi = a[0] + b[0]
+    if not math.isfinite(hi):
+        return hi, 0.0
+    back = hi - a[0]
+    return hi, (a[0] - (hi - back)) + (b[0] - back) + a[1] + b[1]
+
+
+class Options(NamedTuple):
+    """What every loss takes."""
+
+    reduction: str = "mean"
+    where: object = None
+    sample_weight: object = None
+    empty: float = NAN
+    upstream: object = None
+    out: object = None
+
+
+COMMON = {
+    "v": ("reduction", "where", "sample_weight", "empty", "out"),
+    "vg": ("reduction", "where", "sample_weight", "empty", "upstream", "out"),
+    "vgh": ("reduction", "where", "sample_weight", "empty", "upstream", "out"),
+    "g": ("reduction", "where", "sample_weight", "empty", "upstream", "out"),
+    "p": ("where", "sample_weight"),
+}
+METHODS = {"v": "__call__", "vg": "value_and_grad", "vgh": "value_grad_hess", "g": "grad", "p": "partial"}
+
+
+class _GeneralCalls:
+    """Stands in for the compiled calls where there is no compiled module."""
+
+    def __call__(self, *args, **kwargs):
+        return self._call("v", args, kwargs)
+
+    def value_and_grad(self, *args, **kwargs):
+        return self._call("vg", args, kwargs)
+
+    def _fast_formula(self, formula):
+        pass
+
+
+_engine = config.compiled()
+ElementwiseCalls = _engine.ElementwiseCalls if _engine else _GeneralCalls
+CrossEntropyCalls = _engine.CrossEntropyCalls if _engine else _GeneralCalls
+
+
+class _Methods:
+    """What every loss can do beside being called for its value."""
+
+    def _describe(self, function):
+        functools.update_wrapper(self, function, updated=())
+        own = inspect.signature(function)
+        common = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=Options._field_defaults[name]) for name in COMMON["v"]]
+        self.__signature__ = own.replace(parameters=[*own.parameters.values(), *common])
+        self._function = function
+
+    def __repr__(self):
+        return f"<fastloss.{self.__name__}{self.__signature__}>"
+
+    def __reduce__(self):
+        return self.__name__
+
+    def grad(self, *args, **kwargs):
+        """The gradient alone: the arguments of the loss; `out=` is the buffer it is written to."""
+        return self._call("g", args, kwargs)
+
+    def value_grad_hess(self, *args, **kwargs):
+        """(value, gradient, diagonal second derivative): the arguments of the loss; `out=` is a tuple of three."""
+        return self._call("vgh", args, kwargs)
+
+    def partial(self, *args, **kwargs):
+        """The sums behind the loss, which add over chunks of rows: see `Partial`. No `reduction=`."""
+        return self._call("p", args, kwargs)
+
+    def _call(self, mode, args, kwargs):
+        given = {name: kwargs.pop(name) for name in COMMON[mode] if name in kwargs} if kwargs else {}
+        if "upstream" in given and given.get("reduction", "mean") != "none" and given["upstream"] is not None:
+            raise ValueError("upstream multiplies the gradients of single losses; it needs reduction='none'")
+        with np.errstate(all="ignore"):
+            return self._run(mode, self._function(*args, **kwargs), Options(**given))
+
+
+class Terms(NamedTuple):
+    """An elementwise loss, ready to run: its arrays (input first), the formula's parameters and the weights of elements."""
+
+    arrays: tuple
+    params: tuple = ()
+    weight: object = None
+
+
+class ElementwiseLoss(_Methods, ElementwiseCalls):
+    """A loss whose every element depends on one element of each array."""
+
+    def __init__(self, function, mean_over_weight):
+        self._describe(function)
+        self._mean_over_weight = mean_over_weight
+        self._fast_formula(self.__name__)
+
+    def _run(self, mode, terms, options):
+        check.reduction(options.reduction)
+        x, y = check.array("input", terms.arrays[0]), check.array("target", terms.arrays[1], boolean=True)
+        dtype, result_dtype = check.working_dtype(x)
+        shape = x.shape
+        y = check.same_shape("target", y, shape)
+        further = [check.broadcast(name, check.array(name, a, boolean=True), shape) for name, a in terms.arrays[2:]]
+        weight = None if terms.weight is None else check.broadcast("weight", check.array("weight", terms.weight, boolean=True), shape)
+        rows = None if options.sample_weight is None else np.broadcast_to(check.per_row(options.sample_weight, shape), shape)
+        mask = check.mask(options.where, shape)
+        upstream = None if options.upstream is None else check.broadcast("upstream", check.array("upstream", options.upstream), shape)
+        product = rows if weight is None else weight if rows is None else weight * rows.astype(dtype)
+        divisor = product if self._mean_over_weight or weight is None else rows
+
+        weight_sum = np.zeros(2)
+        count = x.size if mask is None else int(np.count_nonzero(mask))
+        kernels = config.kernels()
+        if mode == "p" or options.reduction == "mean":
+            if divisor is None:
+                weight_sum[0] = count
+            else:
+                for (piece, piece_mask), _ in flat_slabs([divisor, mask], [dtype, np.dtype(bool)], []):
+                    kernels.total(piece, piece_mask, weight_sum)
+        divide_by = weight_sum.sum() if options.reduction == "mean" else 1.0
+        results = Results(mode, options, shape, result_dtype, [*terms.arrays[:2], weight, rows, mask, upstream])
+
+        acc = np.zeros(2)
+        kernel_mode = "v" if mode == "p" else mode
+        value, grad, hess = results.buffers
+        dtypes = [dtype] * (2 + len(further)) + [dtype, np.dtype(bool), dtype]
+        if divide_by == 0:
+            results.zero()
+        elif x.size:
+            for ins, outs in flat_slabs([x, y, *further, product, mask, upstream], dtypes, [value, grad, hess]):
+                arrays, (w, m, up) = tuple(ins[:-3]), ins[-3:]
+                kernels.loss(self.__name__, kernel_mode, terms.params, arrays, w, m, up, 1.0 / divide_by, *outs, acc)
+        if mode == "p":
+            return Partial(tuple(acc), tuple(weight_sum), count)
+        return results.finish(acc, divide_by)
+
+
+class Results:
+    """The arrays that a call fills, and what it returns."""
+
+    def __init__(self, mode, options, shape, dtype, inputs, value_shape=None):
+        self.mode, self.options, self.dtype = mode, options, dtype
+        self.buffers, self._copies = [None, None, None], []
+        if mode == "p":
+            return
+        value_shape = shape if value_shape is None else value_shape
+        wanted = {"v": ["value"], "vg": ["value", "grad"], "vgh": ["value", "grad", "hess"], "g": ["grad"]}[mode]
+        given = (options.out,) if len(wanted) == 1 else check.outs(options.out, len(wanted))
+        shapes = {"value": value_shape, "grad": shape, "hess": shape}
+        self._value_out = None
+        for i, (name, buffer) in enumerate(zip(wanted, given, strict=True)):
+            label = "out" if len(wanted) == 1 else f"out[{i}]"
+            if name == "value" and options.reduction != "none":
+                self._value_out = check.out(label, buffer, (), dtype)
+                continue
+            buffer = check.out(label, buffer, shapes[name], dtype)
+            slot = ("value", "grad", "hess").index(name)
+            self.buffers[slot] = np.empty(shapes[name], dtype) if buffer is None else self._apart(buffer, inputs)
+        for first, second in ((1, 2), (0, 1), (0, 2)):
+            a, b = self.buffers[first], self.buffers[second]
+            if a is not None and b is not None and np.may_share_memory(a, b) and np.shares_memory(a, b):
+                raise ValueError("the arrays in out= overlap")
+
+    def _apart(self, buffer, inputs):
+        """The buffer itself, or where it overlaps an input in part, a new array that is copied to it at the end."""
+        for array in inputs:
+            if type(array) is not np.ndarray or not np.may_share_memory(array, buffer):
+                continue
+            same = array.ctypes.data == buffer.ctypes.data and array.strides == buffer.strides and array.dtype == buffer.dtype
+            if not (same and array.shape == buffer.shape and buffer.flags.c_contiguous):
+                fresh = np.empty(buffer.shape, buffer.dtype)
+                self._copies.append((buffer, fresh))
+                return fresh
+        return buffer
+
+    def zero(self):
+        """Nothing took part: gradients are 0, and single losses too."""
+        for buffer in self.buffers:
+            if buffer is not None:
+                buffer[...] = 0
+
+    def finish(self, acc, divide_by):
+        for buffer, fresh in self._copies:
+            np.copyto(buffer, fresh)
+        final = {id(fresh): buffer for buffer, fresh in self._copies}
+        value, grad, hess = (None if b is None else final.get(id(b), b)[()] if b.ndim == 0 and self.options.out is None
+                             else final.get(id(b), b) for b in self.buffers)
+        if value is None and self.mode != "g":
+            total = acc.sum() if math.isfinite(acc[0]) else acc[0]
+            result = total / divide_by if divide_by != 0 else self.options.empty
+            if self._value_out is None:
+                value = self.dtype.type(result)
+            else:
+                value = self._value_out
+                value[()] = result
+        return {"v": value, "vg": (value, grad), "vgh": (value, grad, hess), "g": grad}[self.mode]
+
+
+def elementwise(function=None, *, mean_over_weight=False):
+    """A public loss from a function that checks its own arguments and returns Terms; the formula has its name."""
+    if function is None:
+        return lambda function: elementwise(function, mean_over_weight=mean_over_weight)
+    return ElementwiseLoss(function, mean_over_weight)
+
+
+class RowTerms(NamedTuple):
+    """A loss over rows of classes, ready to run."""
+
+    input: object
+    target: object
+    weight: object = None
+    ignore_index: int = -100
+    axis: int = 1
+    smoothing: float = 0.0
+    z_loss: float = 0.0
+
+
+class RowLoss(_Methods, CrossEntropyCalls):
+    """A loss of rows of class scores against class indices, or probabilities where `dense`."""
+
+    def __init__(self, function, kernel, dense, fast):
+        self._describe(function)
+        self._kernel, self._dense = kernel, dense
+        self._fast_formula(fast)
+
+    def _run(self, mode, terms, options):
+        check.reduction(options.reduction)
+        x, target = check.array("input", terms.input), check.array("target", terms.target, boolean=True)
+        if x.ndim == 0:
+            raise ValueError("input has shape (); it must have an axis of classes")
+        axis = 0 if x.ndim == 1 and terms.axis == 1 else check.axis(terms.axis, x.ndim)
+        dtype, result_dtype = check.working_dtype(x)
+        n_classes = x.shape[axis]
+        shape = x.shape[:axis] + x.shape[axis + 1 :]
+        dense = self._dense and target.shape == x.shape and target.dtype.kind not in "iub"
+        if not dense and target.shape != shape:
+            expected = f"{shape} for class indices" + (f", or {x.shape} for probabilities" if self._dense else "")
+            if target.dtype.kind not in "iu":
+                check.class_indices(target)
+            raise ValueError(f"target has shape {target.shape}; it must be {expected}")
+        if dense and terms.ignore_index != -100:
+            raise ValueError(f"ignore_index is {terms.ignore_index}; it means nothing for probabilities: use where=")
+        weight = None
+        if terms.weight is not None:
+            weight = np.ascontiguousarray(check.array("weight", terms.weight, boolean=True), dtype=dtype)
+            if weight.shape != (n_classes,):
+                raise ValueError(f"weight has shape {weight.shape}; it must be ({n_classes},), one weight per class")
+        mask = check.mask(options.where, shape)
+        row_weight = None if options.sample_weight is None else np.broadcast_to(check.per_row(options.sample_weight, shape), shape)
+        if mask is not None:
+            row_weight = np.where(mask, 1 if row_weight is None else row_weight, 0)
+        n_rows = math.prod(shape)
+        if row_weight is not None:
+            row_weight = np.ascontiguousarray(row_weight, dtype=dtype).reshape(-1)
+        upstream = None
+        if options.upstream is not None:
+            upstream = np.ascontiguousarray(check.broadcast("upstream", check.array("upstream", options.upstream), shape), dtype=dtype).reshape(-1)
+
+        kernels = config.kernels()
+        sums = np.zeros(2)
+        if dense:
+            used = n_rows if row_weight is None else int(np.count_nonzero(row_weight))
+            if row_weight is None:
+                sums[:] = n_rows, used
+            else:
+                kernels.total(row_weight, None, sums)
+                sums[:] = sums.sum(), used
+            indices = None
+        else:
+            indices = check.class_indices(target).reshape(-1)
+            ignore = terms.ignore_index
+            bad = kernels.check_targets(indices, n_classes, ignore, weight, row_weight, sums)
+            if bad >= 0:
+                check.bad_index(target, bad, n_classes, ignore)
+        results = Results(mode, options, x.shape, result_dtype, [terms.input, terms.target, terms.weight, options.sample_weight, options.upstream], shape)
+        divide_by = sums[0] if options.reduction == "mean" and mode != "p" else 1.0
+        acc = np.zeros(2)
+        if divide_by == 0:
+            results.zero()
+        elif x.size:
+            self._rows(mode, terms, dtype, axis, x, target if dense else None, indices, weight, row_weight, upstream, 1.0 / divide_by, results.buffers, acc)
+        else:
+            results.zero()
+        if mode == "p":
+            return Partial(tuple(acc), sums[0], int(sums[1]))
+        return results.finish(acc, divide_by)
+
+    def _rows(self, mode, terms, dtype, axis, x, probabilities, indices, weight, row_weight, upstream, scale, buffers, acc):
+        kernel = getattr(config.kernels(), self._kernel)
+        value, grad, hess = buffers
+        losses = None if value is None else value.reshape(-1) if value.dtype == dtype and value.flags.c_contiguous else np.empty(value.size, dtype)
+        for (block, q), (g, h), rows in row_slabs([x, probabilities], axis, dtype, [grad, hess]):
+            shape = (block.shape[0], block.shape[2])
+            part = [None if a is None else a[rows].reshape(shape) for a in (indices, row_weight, upstream, losses)]
+            options = (terms.smoothing, terms.z_loss) if self._kernel == "cross_entropy" else ()
+            kernel("v" if mode == "p" else mode, block, q if indices is None else part[0], weight, part[1], part[2], terms.ignore_index,
+                   *options, scale, part[3], g, h, acc)
+        if value is not None and not np.may_share_memory(losses, value):
+            value[...] = losses.reshape(value.shape)
+
+
+def row_loss(*, kernel, dense=False, fast=False):
+    """A public loss from a function that checks its own arguments and returns RowTerms; kernel names the backend's function."""
+    return lambda function: RowLoss(function, kernel, dense, fast)

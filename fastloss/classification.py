@@ -1,0 +1,167 @@
+"""Losses of class scores: cross-entropy and its relatives."""
+
+from . import _check as check
+from ._loss import RowTerms, Terms, elementwise, row_loss
+
+__all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "nll_loss"]
+
+
+@row_loss(kernel="cross_entropy", dense=True, fast=True)
+def cross_entropy(input, target, weight=None, *, ignore_index=-100, label_smoothing=0.0, axis=1, z_loss=0.0):
+    """Cross-entropy of logits against class indices or probabilities.
+
+    With ``lse`` the logarithm of the sum of ``exp(x)`` over the classes of a row, ``w`` the class weights and ``q`` the target
+    distribution (one-hot for an index ``t``), smoothed to ``q' = (1 - s) q + s / C``::
+
+        loss = sum_j q'_j w_j (lse - x_j) + z_loss * lse**2
+
+    A mean over index targets divides by the sum of ``w[t]`` of the rows used, a mean over probabilities by their number.
+    The gradient is ``(sum_k q'_k w_k + 2 z_loss lse) p_j - q'_j w_j`` with ``p = softmax(x)``; the Hessian's diagonal
+    ``(sum_k q'_k w_k + 2 z_loss lse) p_j (1 - p_j) + 2 z_loss p_j**2``. There is no kink.
+
+    Parameters
+    ----------
+    input : array_like, shape (C,), (N, C) or (N, C, d1, ...)
+        Logits: float16, bfloat16, float32, float64, or integers, which compute in float64.
+    target : array_like
+        Class indices of any integer dtype, shaped as `input` without its class axis; or probabilities of input's shape.
+    weight : array_like, shape (C,), optional
+        One weight per class.
+    ignore_index : int
+        Rows with this index are not read: loss and gradient 0, no part in the mean.
+    label_smoothing : float
+        In [0, 1]: the share of the target spread evenly over all classes.
+    axis : int
+        The axis of the classes.
+    z_loss : float
+        Factor of ``lse**2``; not multiplied by the class weight.
+    reduction : {"mean", "sum", "none"}
+    where : array_like of bool, shape of the unreduced loss, optional
+        False: the row is absent, as if it were ignored.
+    sample_weight : array_like, shape (N,), optional
+        Multiplies the loss of a row; a mean divides by the sum of the weights used.
+    empty : float
+        The mean when nothing took part; NaN by default.
+    upstream : array_like, optional
+        With ``reduction="none"``, multiplies the gradient of each loss.
+    out : ndarray, or tuple of ndarray and None
+        Where results are written; ``value_and_grad(..., out=(None, input))`` works in place.
+
+    Returns
+    -------
+    NumPy scalar, or for ``reduction="none"`` an array of target's shape
+        ``value_and_grad`` and ``value_grad_hess`` add arrays of input's shape.
+
+    Raises
+    ------
+    IndexError
+        For an index outside [0, C) that is not `ignore_index`, naming the first.
+    ValueError
+        For shapes that do not fit, a smoothing outside [0, 1], `ignore_index` with probabilities.
+    TypeError
+        For bool or float class indices, complex or longdouble input, masked arrays.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville, Deep Learning (2016), section 6.2.2; Szegedy et al., Rethinking the Inception Architecture
+    (2016), for smoothing; Chowdhery et al., PaLM (2022), for the z-loss.
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> round(float(fl.cross_entropy([[2.0, 3.0, 1.0, 0.2]], [1])), 4)
+    0.4473
+    >>> value, grad = fl.cross_entropy.value_and_grad([[0.0, 0.0]], [0])
+    >>> grad
+    array([[-0.5,  0.5]])
+    """
+    smoothing = check.number("label_smoothing", label_smoothing, "in [0, 1]", lambda s: 0 <= s <= 1)
+    z_loss = check.number("z_loss", z_loss, "a finite number", lambda z: abs(z) < float("inf"))
+    return RowTerms(input, target, weight, check.integer("ignore_index", ignore_index), axis, smoothing, z_loss)
+
+
+@row_loss(kernel="nll_loss")
+def nll_loss(input, target, weight=None, *, ignore_index=-100, axis=1):
+    """Negative log-likelihood of class indices: ``-w[t] * input[t]``, where input holds log-probabilities.
+
+    The gradient is ``-w[t]`` at the class and 0 elsewhere, the second derivative 0. A mean divides by the sum of ``w[t]``.
+
+    Parameters
+    ----------
+    input : array_like, shape (C,), (N, C) or (N, C, d1, ...)
+        Log-probabilities.
+    target : array_like of integers
+        Class indices, shaped as `input` without its class axis.
+    weight : array_like, shape (C,), optional
+        One weight per class.
+    ignore_index : int
+        Rows with this index take no part.
+    axis : int
+        The axis of the classes.
+    reduction, where, sample_weight, empty, upstream, out
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    NumPy scalar, or for ``reduction="none"`` an array of target's shape
+
+    Raises
+    ------
+    IndexError, ValueError, TypeError
+        As `cross_entropy`.
+
+    References
+    ----------
+    Murphy, Probabilistic Machine Learning: An Introduction (2022), section 4.2.
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.nll_loss([[-0.25, -1.5], [-2.0, -0.5]], [0, 1])
+    np.float64(0.375)
+    """
+    return RowTerms(input, target, weight, check.integer("ignore_index", ignore_index), axis)
+
+
+@elementwise
+def binary_cross_entropy_with_logits(input, target, weight=None, *, pos_weight=None):
+    """Binary cross-entropy of logits: ``(1 - y) x + (1 + (v - 1) y) (log1p(exp(-|x|)) + max(-x, 0))``, v = pos_weight.
+
+    With ``v = 1`` that is ``-y log(sigmoid(x)) - (1 - y) log(1 - sigmoid(x))``. The gradient is
+    ``(1 + (v - 1) y) sigmoid(x) - v y``, the second derivative ``(1 + (v - 1) y) sigmoid(x) (1 - sigmoid(x))``. There is no kink.
+
+    Parameters
+    ----------
+    input : array_like
+        Logits of any shape.
+    target : array_like
+        Probabilities of input's shape, or a scalar; any real value is accepted.
+    weight : array_like, optional
+        Multiplies single losses; broadcasts to input's shape. A mean divides by the number of elements.
+    pos_weight : array_like, optional
+        Weight of the positive part; broadcasts to input's shape.
+    reduction, where, sample_weight, empty, upstream, out
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    NumPy scalar, or for ``reduction="none"`` an array of input's shape
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit.
+    TypeError
+        For complex, longdouble or bool input, masked arrays.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville, Deep Learning (2016), section 6.2.2.2.
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.binary_cross_entropy_with_logits([0.0, 0.0], [1.0, 0.0]).round(4)
+    np.float64(0.6931)
+    """
+    return Terms((input, target, ("pos_weight", 1.0 if pos_weight is None else pos_weight)), (), weight)

@@ -1,0 +1,438 @@
+"""The softmax family, with SciPy's signatures."""
+
+import functools
+import math
+
+import numpy as np
+
+from . import _check as check
+from . import _config as config
+from ._blocks import row_slabs
+
+__all__ = ["hardmax", "log_softmax", "logsumexp", "softmax", "softmin"]
+
+
+def _axes(axis, ndim):
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(check.axis(a, ndim) for a in (axis if isinstance(axis, tuple) else (axis,))) if ndim else ()
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"axis is {axis}; an axis stands in it twice")
+    return axes
+
+
+def _one_axis(array, axes):
+    """(array with the given axes merged to one, that axis, a function that undoes it)."""
+    if len(axes) == 1:
+        return array, axes[0], lambda result: result
+    kept = [i for i in range(array.ndim) if i not in axes]
+    order = kept + sorted(axes)
+    moved = array.transpose(order)
+    shape = [array.shape[i] for i in kept]
+    merged = moved.reshape(*shape, math.prod(array.shape[i] for i in axes))
+    return merged, len(kept), lambda result: result.reshape(moved.shape).transpose(np.argsort(order))
+
+
+def _prepare(x, dtype, where):
+    """Input, computation dtype, result dtype and mask of a call."""
+    x = check.array("x", x)
+    computed, result = check.working_dtype(x)
+    if dtype is not None:
+        result = np.dtype(dtype)
+        check.array("dtype", np.empty(0, result))
+        if result.kind in "iu":
+            raise TypeError(f"dtype is {result}; it must be a floating dtype")
+        computed = np.dtype(np.float32) if result.name in check.HALF else result.newbyteorder("=")
+    return x, computed, result, check.mask(where, x.shape)
+
+
+def _rows(op, x, computed, result, mask, axis, out, masked):
+    """softmax or log_softmax along one axis into out; masked elements and fully masked rows get `masked`."""
+    kernels = config.kernels()
+    if mask is not None:
+        x = np.where(mask, x.astype(computed, copy=False), computed.type(-np.inf))
+    for (block,), (target,), _ in row_slabs([x], axis, computed, [out]):
+        kernels.softmax(op, block, target)
+    if mask is not None:
+        out[~mask] = masked
+    return out
+
+
+def _apart(out, *inputs):
+    """out, or where it overlaps an input other than exactly, a new array."""
+    for array in inputs:
+        if type(array) is np.ndarray and np.may_share_memory(array, out) and not (
+            array.ctypes.data == out.ctypes.data and array.strides == out.strides and array.shape == out.shape and array.dtype == out.dtype
+        ):
+            return np.empty(out.shape, out.dtype)
+    return out
+
+
+class _RowFunction:
+    """softmax or log_softmax: call it for the value; `backward` takes the result."""
+
+    def __init__(self, function, op, masked):
+        functools.update_wrapper(self, function)
+        self._op, self._masked = op, masked
+
+    def __reduce__(self):
+        return self.__name__
+
+    def __repr__(self):
+        return f"<fastloss.{self.__name__}>"
+
+    def __call__(self, x, axis=None, *, out=None, where=None, dtype=None):
+        raw = x
+        with np.errstate(all="ignore"):
+            x, computed, result, mask = _prepare(x, dtype, where)
+            given = check.out("out", out, x.shape, result)
+            y = np.empty(x.shape, result) if given is None else _apart(given, raw, where)
+            axes = _axes(axis, x.ndim)
+            if x.ndim == 0:
+                x, y_rows, mask = x.reshape(1), y.reshape(1), None if mask is None else mask.reshape(1)
+                axes = (0,)
+            else:
+                y_rows = y
+            if x.size == 0:
+                return y if given is None else given
+            merged, one, undo = _one_axis(x, axes)
+            merged_mask = None if mask is None else _one_axis(mask, axes)[0]
+            if len(axes) == 1:
+                _rows(self._op, merged, computed, result, merged_mask, one, y_rows, self._masked)
+            else:
+                y_rows[...] = undo(_rows(self._op, merged, computed, result, merged_mask, one, np.empty(merged.shape, result), self._masked))
+            if given is not None and y is not given:
+                np.copyto(given, y)
+        return given if given is not None else y[()] if y.ndim == 0 else y
+
+    def backward(self, g, y, axis=None, *, out=None):
+        """The gradient of the input from the gradient g of the result y.
+
+        softmax: ``y * (g - sum(g * y))``; log_softmax: ``g - exp(y) * sum(g)``, sums along `axis` (None: all axes).
+
+        Parameters
+        ----------
+        g, y : array_like of one shape
+        axis : None, int or tuple of int
+        out : ndarray, optional
+
+        Returns
+        -------
+        ndarray of that shape and y's dtype
+
+        Examples
+        --------
+        >>> import fastloss as fl
+        >>> fl.softmax.backward([1.0, 0.0], fl.softmax([0.0, 0.0]), axis=-1)
+        array([ 0.25, -0.25])
+        """
+        raw = (g, y)
+        with np.errstate(all="ignore"):
+            g, y = check.array("g", g), check.array("y", y)
+            if g.shape != y.shape:
+                raise ValueError(f"g has shape {g.shape}; it must be y's shape {y.shape}")
+            computed, result = check.working_dtype(y)
+            given = check.out("out", out, y.shape, result)
+            gradient = np.empty(y.shape, result) if given is None else _apart(given, *raw)
+            axes = _axes(axis, y.ndim) or (0,)
+            if y.size:
+                flat = y.ndim == 0
+                g1, one, undo = _one_axis(g.reshape(1) if flat else g, axes)
+                y1 = _one_axis(y.reshape(1) if flat else y, axes)[0]
+                target = (gradient.reshape(1) if flat else gradient) if len(axes) == 1 else np.empty(y1.shape, result)
+                for (g_rows, y_rows), (rows,), _ in row_slabs([g1, y1], one, computed, [target]):
+                    config.kernels().softmax_backward(self._op, g_rows, y_rows, rows)
+                if len(axes) != 1:
+                    gradient[...] = undo(target)
+            if given is not None and gradient is not given:
+                np.copyto(given, gradient)
+        return given if given is not None else gradient[()] if gradient.ndim == 0 else gradient
+
+
+def _softmax(x, axis=None, *, out=None, where=None, dtype=None):
+    """Softmax: ``exp(x_j - lse)``, lse the logarithm of the sum of ``exp(x)`` along `axis`.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape: float16, bfloat16, float32, float64, or integers, which compute in float64.
+    axis : None, int or tuple of int
+        The axes that sum to one; None: all of them.
+    out : ndarray, optional
+        Where the result is written; x itself works in place.
+    where : array_like of bool, optional
+        Broadcasts to x's shape; elements where it is False take no part and get 0.
+    dtype : dtype, optional
+        Of the result; float16 and bfloat16 compute in float32.
+
+    Returns
+    -------
+    ndarray of x's shape
+        A row with NaN or +inf is NaN, as is a row of -inf alone; a row without any element taking part is 0.
+
+    Raises
+    ------
+    TypeError
+        For bool, complex or longdouble input, masked arrays, an `out` of another dtype.
+    ValueError
+        For an `out` or `where` that does not fit.
+
+    See Also
+    --------
+    softmax.backward : the gradient, from the result.
+
+    References
+    ----------
+    Bridle, Probabilistic Interpretation of Feedforward Classification Network Outputs (1990); Blanchard, Higham, Higham,
+    Accurately computing the log-sum-exp and softmax functions (2021).
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.softmax([[0.0, 0.0], [1000.0, 1000.0]], axis=1)
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    """
+
+
+def _log_softmax(x, axis=None, *, out=None, where=None, dtype=None):
+    """Logarithm of the softmax: ``x_j - lse``, lse the logarithm of the sum of ``exp(x)`` along `axis`.
+
+    The logarithm is taken as ``log1p`` of the sum without the maximum, so a dominating class keeps all its digits.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape: float16, bfloat16, float32, float64, or integers, which compute in float64.
+    axis : None, int or tuple of int
+        The axes whose probabilities sum to one; None: all of them.
+    out : ndarray, optional
+        Where the result is written; x itself works in place.
+    where : array_like of bool, optional
+        Broadcasts to x's shape; elements where it is False take no part and get -inf.
+    dtype : dtype, optional
+        Of the result; float16 and bfloat16 compute in float32.
+
+    Returns
+    -------
+    ndarray of x's shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+
+    See Also
+    --------
+    log_softmax.backward : the gradient, from the result.
+
+    References
+    ----------
+    Blanchard, Higham, Higham, Accurately computing the log-sum-exp and softmax functions (2021).
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.log_softmax([0.0, 60.0]).tolist()
+    [-60.0, -8.75651076269652e-27]
+    """
+
+
+softmax = _RowFunction(_softmax, "softmax", 0)
+log_softmax = _RowFunction(_log_softmax, "log_softmax", -np.inf)
+for _function in (softmax, log_softmax):
+    _function.__name__ = _function.__qualname__ = _function._op
+del _function
+
+
+def softmin(x, axis=None, *, out=None, where=None, dtype=None):
+    """Softmin: the softmax of ``-x``.
+
+    Parameters
+    ----------
+    x, axis, out, where, dtype
+        As in `softmax`.
+
+    Returns
+    -------
+    ndarray of x's shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville, Deep Learning (2016), section 6.2.2.3.
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.softmin([0.0, 1.0]).round(4)
+    array([0.7311, 0.2689])
+    """
+    x = check.array("x", x)
+    x = np.negative(x, dtype=check.working_dtype(x)[0]) if x.dtype.kind in "iu" else np.negative(x)
+    return softmax(x, axis, out=out, where=where, dtype=dtype)
+
+
+def hardmax(x, axis=None, *, out=None, where=None, dtype=None):
+    """Hardmax: 1 at the first maximum along `axis`, 0 elsewhere; the limit of ``softmax(t x)`` for growing t, ties apart.
+
+    Parameters
+    ----------
+    x, axis, out, where, dtype
+        As in `softmax`.
+
+    Returns
+    -------
+    ndarray of x's shape
+        A row with NaN is NaN; a row without any element taking part is 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+
+    References
+    ----------
+    ONNX operator specification, Hardmax.
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.hardmax([1.0, 3.0, 3.0])
+    array([0., 1., 0.])
+    """
+    x, computed, result, mask = _prepare(x, dtype, where)
+    given = check.out("out", out, x.shape, result)
+    y = np.empty(x.shape, result)
+    if x.size:
+        axes = _axes(axis, x.ndim) or (0,)
+        values, one, undo = _one_axis(np.atleast_1d(x.astype(computed, copy=False)), axes)
+        used = None if mask is None else _one_axis(np.atleast_1d(mask), axes)[0]
+        if used is not None:
+            values = np.where(used, values, -np.inf)
+        hard = np.zeros(values.shape, result)
+        np.put_along_axis(hard, np.argmax(values, axis=one, keepdims=True), 1, one)
+        hard[np.broadcast_to(np.isnan(values).any(axis=one, keepdims=True), hard.shape)] = np.nan
+        if used is not None:
+            hard[~used] = 0
+        y[...] = undo(hard).reshape(x.shape)
+    if given is None:
+        return y[()] if y.ndim == 0 else y
+    np.copyto(given, y)
+    return given
+
+
+def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, out=None, where=None, dtype=None):
+    """Logarithm of ``sum(b * exp(a))`` along `axis`, without overflow and to the last digit when one term dominates.
+
+    Parameters
+    ----------
+    a : array_like
+        Any shape: float16, bfloat16, float32, float64, or integers, which compute in float64.
+    axis : None, int or tuple of int
+        None: all axes.
+    b : array_like, optional
+        Factors of any sign; broadcasts to a's shape. Where b is 0, a is not looked at.
+    keepdims : bool
+        Keep the summed axes with length 1.
+    return_sign : bool
+        Return ``(log(abs(sum)), sign)``; without it a negative sum is NaN.
+    out : ndarray, optional
+        Where the result is written.
+    where : array_like of bool, optional
+        Broadcasts to a's shape; elements where it is False take no part.
+    dtype : dtype, optional
+        Of the result; float16 and bfloat16 compute in float32.
+
+    Returns
+    -------
+    ndarray or NumPy scalar, and the sign with `return_sign`
+        An empty or fully masked sum gives -inf, a sum with +inf gives +inf, with NaN gives NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+
+    References
+    ----------
+    Blanchard, Higham, Higham, Accurately computing the log-sum-exp and softmax functions (2021).
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.logsumexp([1000.0, 1000.0]).round(4)
+    np.float64(1000.6931)
+    >>> fl.logsumexp([1.0, 2.0], b=[1.0, -1.0], return_sign=True)[1]
+    np.float64(-1.0)
+    """
+    with np.errstate(all="ignore"):
+        a, computed, result, mask = _prepare(a, dtype, where)
+        axes = _axes(axis, a.ndim)
+        kept = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
+        final = kept if keepdims else tuple(n for i, n in enumerate(a.shape) if i not in axes)
+        given = check.out("out", out, final, result)
+        if b is None:
+            total = _lse(a, axes, computed, mask)
+            sign = np.where(np.isnan(total), total, np.where(np.isneginf(total), 0, 1)).astype(computed) if return_sign else None
+        else:
+            b = np.asarray(check.array("b", b, boolean=True))
+            a, b = np.broadcast_arrays(a.astype(computed), b.astype(computed))
+            if mask is not None:
+                b = np.where(check.broadcast("where", mask, b.shape), b, 0)
+            axes = _axes(axis, a.ndim)
+            kept = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
+            final = kept if keepdims else tuple(n for i, n in enumerate(a.shape) if i not in axes)
+            total, sign = _signed_lse(a, b, axes, computed)
+            if not return_sign:
+                total = np.where(sign < 0, np.nan, total)
+        total = np.asarray(total).reshape(final).astype(result, copy=False)
+        if given is not None:
+            given[...] = total
+            total = given
+        elif total.ndim == 0:
+            total = total[()]
+        if not return_sign:
+            return total
+        sign = np.asarray(sign).reshape(final).astype(result, copy=False)
+        return total, sign[()] if sign.ndim == 0 else sign
+
+
+def _lse(a, axes, computed, mask=None):
+    """logsumexp over axes, flat."""
+    if mask is not None:
+        a = np.where(mask, a.astype(computed, copy=False), -np.inf).astype(computed, copy=False)
+    if a.ndim == 0:
+        a, axes = a.reshape(1), (0,)
+    if not axes:
+        return a.astype(computed)
+    merged, axis, _ = _one_axis(a, axes)
+    shape = merged.shape[:axis] + merged.shape[axis + 1 :]
+    total = np.empty(math.prod(shape), computed)
+    if total.size == 0 or merged.size == 0:
+        total[...] = -np.inf
+        return total
+    for (block,), _, rows in row_slabs([merged], axis, computed, []):
+        config.kernels().softmax("logsumexp", block, total[rows].reshape(block.shape[0], block.shape[2]))
+    return total
+
+
+def _signed_lse(a, b, axes, computed):
+    """(log|sum b exp(a)|, sign): the positive and the negative terms apart, then their difference."""
+    parts = []
+    for side in (1, -1):
+        used = b * side > 0
+        terms = np.where(used, a + np.log(np.where(used, b * side, 1)), -np.inf).astype(computed, copy=False)
+        parts.append(_lse(terms, axes, computed))
+    plus, minus = parts
+    hi, lo = np.maximum(plus, minus), np.minimum(plus, minus)
+    sign = np.where(plus > minus, 1.0, np.where(plus < minus, -1.0, np.where(np.isnan(hi), np.nan, 0.0)))
+    gap = np.where(np.isneginf(lo), -np.inf, lo - hi)
+    total = np.where(np.isneginf(hi) | (sign == 0), -np.inf, hi + np.log1p(-np.exp(gap)))
+    bad = np.isnan(b).any(axis=axes).reshape(-1) | (np.isposinf(plus) & np.isposinf(minus))
+    return np.where(bad, np.nan, total), np.where(bad, np.nan, sign)
+

@@ -1,0 +1,1 @@
+"""Ahead-of-time kernels: one engine, and tables of kernels built once per instruction set."""

@@ -1,0 +1,126 @@
+# Calls that take no options on ordinary arrays go straight to the kernels; everything else to the general path in Python.
+
+cdef bint FAST = True
+
+
+def allow_fast_calls(bint allowed):
+    """Whether plain calls may go straight to these kernels: not while another backend is chosen."""
+    global FAST
+    FAST = allowed
+
+
+cdef inline object scalar(double v, bint double_):
+    cdef float single = <float> v
+    return PyArray_Scalar(&v, FLOAT64, None) if double_ else PyArray_Scalar(&single, FLOAT32, None)
+
+
+cdef inline bint plain(object a) noexcept:
+    """An exact, native, aligned, C-contiguous float32 or float64 array."""
+    if not cnp.PyArray_CheckExact(a):
+        return False
+    cdef int kind = cnp.PyArray_TYPE(<cnp.ndarray> a)
+    return (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64) and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> a)
+
+
+cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
+    return cnp.PyArray_NDIM(a) == cnp.PyArray_NDIM(b) and cnp.PyArray_CompareLists(a.shape, b.shape, cnp.PyArray_NDIM(a))
+
+
+cdef inline object like(cnp.ndarray a):
+    return cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(a), a.shape, cnp.PyArray_TYPE(a))
+
+
+cdef class Calls:
+    """Base of the public losses: `_call(mode, args, kwargs)` is the general path."""
+    cdef int index
+    cdef bint ready
+
+    cdef object fast(self, int mode, object x, object y):
+        return None
+
+    def __call__(self, *args, **kwargs):
+        if FAST and self.ready and len(args) == 2 and not kwargs:
+            result = self.fast(0, args[0], args[1])
+            if result is not None:
+                return result
+        return self._call("v", args, kwargs)
+
+    def value_and_grad(self, *args, **kwargs):
+        if FAST and self.ready and len(args) == 2 and not kwargs:
+            result = self.fast(1, args[0], args[1])
+            if result is not None:
+                return result
+        return self._call("vg", args, kwargs)
+
+
+cdef class ElementwiseCalls(Calls):
+    """mean(loss(x, y)) of two like arrays; formulas with further arrays or with parameters take the general path."""
+
+    def _fast_formula(self, str formula):
+        self.index = LOSS_INDEX[formula]
+        self.ready = len(LOSSES[formula][0]) == 2 and not LOSSES[formula][1]
+
+    cdef object fast(self, int mode, object x, object y):
+        cdef LossJob job
+        cdef Py_ssize_t n
+        cdef double pair[2]
+        cdef double acc[2]
+        cdef Buffer sums
+        if not (plain(x) and plain(y) and cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(y) and same_shape(x, y)):
+            return None
+        n = cnp.PyArray_SIZE(x)
+        if n == 0 or n > CHUNK:
+            return None
+        prepare_loss(&job, self.index, mode, is_double(x), n)
+        job.inputs[0], job.inputs[1], job.params[0] = data_of(x), data_of(y), 1.0 / n
+        acc[0], acc[1], job.sums = 0, 0, acc
+        grad = None
+        if mode == 1:
+            grad = like(x)
+            job.out[1] = data_of(grad)
+        run(loss_chunk, &job, 1, n)
+        value = scalar((acc[0] + acc[1]) / n, job.size == 8)
+        return value if mode == 0 else (value, grad)
+
+
+cdef class CrossEntropyCalls(Calls):
+    """mean(cross_entropy(logits (N, C), class indices (N,)))."""
+
+    def _fast_formula(self, bint ready):
+        self.ready = ready
+
+    cdef object fast(self, int mode, object x, object y):
+        cdef RowsJob job
+        cdef cnp.ndarray a
+        cdef double sums[2]
+        cdef double acc[2]
+        cdef Py_ssize_t n, c, bad, i
+        cdef bint wide
+        if not (plain(x) and cnp.PyArray_CheckExact(y) and cnp.PyArray_NDIM(<cnp.ndarray> x) == 2 and cnp.PyArray_NDIM(<cnp.ndarray> y) == 1):
+            return None
+        wide = cnp.PyArray_TYPE(y) == cnp.NPY_INT64
+        a = x
+        n, c = a.shape[0], a.shape[1]
+        if not ((wide or cnp.PyArray_TYPE(y) == cnp.NPY_INT32) and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> y) and cnp.PyArray_SIZE(y) == n):
+            return None
+        sums[0], sums[1] = 0, 0
+        if wide:
+            bad = check_indices[int64_t](<int64_t*> data_of(y), n, c, -100, NULL, NULL, False, sums)
+        else:
+            bad = check_indices[int32_t](<int32_t*> data_of(y), n, c, -100, NULL, NULL, False, sums)
+        if bad >= 0 or sums[0] == 0:
+            return None
+        memset(&job, 0, sizeof(RowsJob))
+        job.rows.n_rows, job.rows.n_classes, job.rows.inner = n, c, 1
+        job.rows.x.data, job.rows.x.outer, job.rows.x.classes = data_of(x), c, 1
+        job.rows.target, job.rows.wide_target, job.rows.ignore_index = data_of(y), wide, -100
+        job.rows.scale, job.rows.want_grad = 1.0 / sums[0], mode == 1
+        grad = None
+        if mode == 1:
+            grad = like(x)
+            job.rows.out = job.rows.x
+            job.rows.out.data = data_of(grad)
+        acc[0], acc[1] = 0, 0
+        run_rows(&job, CROSS_ENTROPY, is_double(x), acc)
+        value = scalar((acc[0] + acc[1]) / sums[0], is_double(x))
+        return value if mode == 0 else (value, grad)

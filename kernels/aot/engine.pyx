@@ -1,0 +1,540 @@
+# distutils: language = c++
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The CPU engine: it cuts work into fixed chunks, runs them on the pool, and sums what they return in a fixed order.
+
+Everything here is the same for every loss; what differs is in the table of kernels of the instruction set in use.
+Arrays come checked: native, aligned float32 or float64, C-contiguous unless a View says otherwise.
+"""
+import importlib
+
+cimport cython
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+from .._generated.registry import ACTIVATIONS, LOSSES, STEPS
+
+include "table.pxi"
+include "sums.pxi"
+
+cdef extern from "pool.hpp" namespace "fastloss" nogil:
+    ctypedef void (*Task)(void*, Py_ssize_t)
+    ctypedef int (*Poll)()
+    cdef cppclass Pool:
+        @staticmethod
+        int run(Task, void*, Py_ssize_t, int, Poll)
+    void install_fork_guard()
+
+cdef extern from "status.h" nogil:
+    ctypedef unsigned int fl_status
+    fl_status fl_save_status()
+    void fl_restore_status(fl_status)
+
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_Scalar(void*, cnp.dtype, object)
+    ctypedef struct PyArray_ArrFuncs:
+        void** cast
+    PyArray_ArrFuncs* PyDataType_GetArrFuncs(cnp.dtype)
+
+ctypedef void (*cast_t)(void*, void*, cnp.npy_intp, void*, void*) noexcept nogil
+
+cnp.import_array()
+cnp.import_umath()
+install_fork_guard()
+
+name = "cython"
+
+cdef enum:
+    BLOCK = 1024          # elements that stay in the first-level cache between a kernel and the sum
+    CHUNK = 65536         # elements of one task and one partial sum
+    STEP_CHUNK = 32768    # elements of one task of an optimizer step
+    MAX_ARRAYS = 8
+    MAX_PARAMS = 16
+
+cdef Table* TABLE = NULL
+cdef int THREADS = 1
+cdef dict LOSS_INDEX = {key: i for i, key in enumerate(LOSSES)}
+cdef dict STEP_INDEX = {key: i for i, key in enumerate(STEPS)}
+cdef dict ACTIVATION_INDEX = {key: i for i, key in enumerate(ACTIVATIONS)}
+cdef dict MODE_INDEX = {"v": 0, "vg": 1, "vgh": 2, "g": 3}
+cdef dict ROW_OPS = {"softmax": SOFTMAX, "log_softmax": LOG_SOFTMAX, "logsumexp": LOGSUMEXP}
+cdef cnp.dtype FLOAT32 = np.dtype(np.float32)
+cdef cnp.dtype FLOAT64 = np.dtype(np.float64)
+
+
+# ---- control ------------------------------------------------------------------------------------------------------
+
+def use_table(isa):
+    """Run the kernels built for one instruction set: "plain", or on x86-64 "v2", "v3", "v4"."""
+    global TABLE
+    module = importlib.import_module(f"{__package__}.table_{isa}")
+    TABLE = <Table*> PyCapsule_GetPointer(module.table(), "fastloss.table")
+
+
+def set_num_threads(int n):
+    """Use n threads, the calling one included."""
+    global THREADS
+    THREADS = n
+
+
+def get_num_threads():
+    """The number of threads in use, the calling one included."""
+    return THREADS
+
+
+cdef int interrupted() noexcept with gil:
+    return PyErr_CheckSignals()
+
+
+cdef int run(Task task, void* job, Py_ssize_t chunks, Py_ssize_t work) except -1:
+    """All chunks of a job; work, in elements, decides whether other threads and the interpreter's lock matter."""
+    cdef int stopped
+    cdef Py_ssize_t chunk
+    cdef fl_status status = fl_save_status()
+    if work <= BLOCK * 4:
+        for chunk in range(chunks):
+            task(job, chunk)
+        fl_restore_status(status)
+        return 0
+    with nogil:
+        stopped = Pool.run(task, job, chunks, THREADS if work > CHUNK else 1, <Poll> interrupted)
+        fl_restore_status(status)
+    return stopped
+
+
+# ---- compensated sums ---------------------------------------------------------------------------------------------
+
+cdef inline void add_pair(double* acc, const double* pair) noexcept nogil:
+    two_sum(acc, pair[0])
+    two_sum(acc, pair[1])
+
+
+cdef void add_all(double* acc, const double* pairs, Py_ssize_t n) noexcept:
+    cdef Py_ssize_t i
+    if acc != NULL:
+        for i in range(n):
+            add_pair(acc, pairs + 2 * i)
+
+
+cdef class Buffer:
+    """Zeroed memory that goes with its owner."""
+    cdef void* data
+
+    def __cinit__(self, Py_ssize_t size):
+        self.data = PyMem_RawMalloc(size if size else 1)
+        if self.data == NULL:
+            raise MemoryError(f"fastloss could not allocate {size} bytes")
+        memset(self.data, 0, size)
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.data)
+
+
+# ---- elementwise losses -------------------------------------------------------------------------------------------
+
+cdef struct LossJob:
+    kernel_t kernel
+    sum_t sum
+    weigh_t weigh
+    Py_ssize_t n, size, n_inputs
+    char* inputs[MAX_ARRAYS]
+    char* out[3]              # value, grad, hess; NULL where not wanted
+    bint wanted[3]
+    bint aliased              # an output is an input: results go through the block
+    char* weight
+    char* mask
+    char* upstream
+    double params[MAX_PARAMS]
+    double* sums
+
+
+cdef void run_kernel(kernel_t kernel, char** inputs, Py_ssize_t n_inputs, char** outputs, Py_ssize_t n_outputs,
+                     const double* params, Py_ssize_t n, Py_ssize_t size) noexcept nogil:
+    """Whole vectors in place; the rest through a padded copy, so that a value has the same bits wherever it stands."""
+    cdef char tail[MAX_ARRAYS][LANES * 8]
+    cdef void* arrays[MAX_ARRAYS]
+    cdef Py_ssize_t whole = n - n % LANES, rest = (n - whole) * size, i, l
+    for i in range(n_inputs):
+        arrays[i] = inputs[i]
+    for i in range(n_outputs):
+        arrays[n_inputs + i] = outputs[i]
+    if whole:
+        kernel(arrays, params, whole)
+    if rest:
+        for i in range(n_inputs):
+            memcpy(tail[i], inputs[i] + whole * size, rest)
+            for l from rest <= l < LANES * size by size:
+                memcpy(tail[i] + l, tail[i], size)
+            arrays[i] = tail[i]
+        for i in range(n_outputs):
+            arrays[n_inputs + i] = tail[n_inputs + i]
+        kernel(arrays, params, LANES)
+        for i in range(n_outputs):
+            if outputs[i] != NULL:
+                memcpy(outputs[i] + whole * size, tail[n_inputs + i], rest)
+
+
+cdef void loss_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
+    cdef LossJob* job = <LossJob*> context
+    cdef char block[3][BLOCK * 8]
+    cdef char* inputs[MAX_ARRAYS]
+    cdef char* outputs[3]
+    cdef char* weight
+    cdef Py_ssize_t start, stop = min((chunk + 1) * CHUNK, job.n), n, i, at
+    for start from chunk * CHUNK <= start < stop by BLOCK:
+        n = min(BLOCK, stop - start)
+        at = start * job.size
+        for i in range(job.n_inputs):
+            inputs[i] = job.inputs[i] + at
+        for i in range(3):
+            outputs[i] = &block[i][0] if i == 0 or job.aliased or job.out[i] == NULL else job.out[i] + at
+        run_kernel(job.kernel, inputs, job.n_inputs, outputs, 3, job.params, n, job.size)
+        weight = job.weight + at if job.weight != NULL else <char*> NULL
+        for i in range(3):
+            if not job.wanted[i]:
+                continue
+            if weight != NULL or job.mask != NULL:
+                job.weigh(outputs[i], weight, <unsigned char*> (job.mask + start if job.mask != NULL else NULL), 1.0, n)
+            if i and job.upstream != NULL:
+                job.weigh(outputs[i], job.upstream + at, NULL, 1.0, n)
+            if job.out[i] != NULL and outputs[i] != job.out[i] + at:
+                memcpy(job.out[i] + at, outputs[i], n * job.size)
+        if job.wanted[0]:
+            two_sum(job.sums + 2 * chunk, job.sum(block[0], n))
+
+
+cdef inline char* data_of(object array) noexcept:
+    if array is None:
+        return NULL
+    return <char*> cnp.PyArray_DATA(<cnp.ndarray> array)
+
+
+cdef inline bint is_double(object array) noexcept:
+    return cnp.PyArray_TYPE(<cnp.ndarray> array) == cnp.NPY_FLOAT64
+
+
+cdef void prepare_loss(LossJob* job, int index, int mode, bint double_, Py_ssize_t n) noexcept:
+    memset(job, 0, sizeof(LossJob))
+    job.kernel, job.sum, job.weigh = TABLE.loss[index][double_][mode], TABLE.sum[double_], TABLE.weigh[double_]
+    job.n, job.size, job.n_inputs = n, 8 if double_ else 4, 2
+    job.wanted[0], job.wanted[1], job.wanted[2] = mode != 3, mode != 0, mode == 2
+
+
+def loss(str formula, str mode, tuple params, tuple inputs, weight, mask, upstream, double scale, value, grad, hess, acc):
+    """An elementwise loss over contiguous arrays; value, grad, hess are filled, acc gains the sum."""
+    cdef LossJob job
+    cdef int index = LOSS_INDEX[formula]
+    cdef Py_ssize_t i, j, n = cnp.PyArray_SIZE(inputs[0])
+    cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
+    prepare_loss(&job, index, MODE_INDEX[mode], is_double(inputs[0]), n)
+    job.n_inputs = len(inputs)
+    for i in range(job.n_inputs):
+        job.inputs[i] = data_of(inputs[i])
+    job.params[0] = scale
+    for i in range(len(params)):
+        job.params[i + 1] = params[i]
+    job.weight, job.mask, job.upstream = data_of(weight), data_of(mask), data_of(upstream)
+    job.out[0], job.out[1], job.out[2] = data_of(value), data_of(grad), data_of(hess)
+    for i in range(3):
+        for j in range(job.n_inputs):
+            job.aliased |= job.out[i] != NULL and job.out[i] == job.inputs[j]
+        job.aliased |= job.out[i] != NULL and (job.out[i] == job.weight or job.out[i] == job.upstream)
+    cdef Buffer sums = Buffer(16 * chunks)
+    job.sums = <double*> sums.data
+    run(loss_chunk, &job, chunks, n)
+    add_all(<double*> data_of(acc), job.sums, chunks)
+
+
+cdef struct TotalJob:
+    sum_t sum
+    weigh_t weigh
+    char* values
+    char* mask
+    Py_ssize_t n, size
+    double* sums
+
+
+cdef void total_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
+    cdef TotalJob* job = <TotalJob*> context
+    cdef char block[BLOCK * 8]
+    cdef Py_ssize_t start, n, stop = min((chunk + 1) * CHUNK, job.n)
+    cdef char* values
+    for start from chunk * CHUNK <= start < stop by BLOCK:
+        n = min(BLOCK, stop - start)
+        values = job.values + start * job.size
+        if job.mask != NULL:
+            memcpy(block, values, n * job.size)
+            values = block
+            job.weigh(values, NULL, <unsigned char*> (job.mask + start), 1.0, n)
+        two_sum(job.sums + 2 * chunk, job.sum(values, n))
+
+
+def total(values, mask, acc):
+    """acc gains the sum of the values where mask (None: everywhere)."""
+    cdef TotalJob job
+    cdef bint double_ = is_double(values)
+    job.sum, job.weigh, job.values, job.mask = TABLE.sum[double_], TABLE.weigh[double_], data_of(values), data_of(mask)
+    job.n, job.size = cnp.PyArray_SIZE(values), 8 if double_ else 4
+    cdef Py_ssize_t chunks = (job.n + CHUNK - 1) // CHUNK
+    cdef Buffer sums = Buffer(16 * chunks)
+    job.sums = <double*> sums.data
+    run(total_chunk, &job, chunks, job.n)
+    add_all(<double*> data_of(acc), job.sums, chunks)
+
+
+# ---- rows ---------------------------------------------------------------------------------------------------------
+
+cdef struct RowsJob:
+    Rows rows
+    rows_t kernel
+    Py_ssize_t chunk, scratch
+    double* sums
+    bint failed
+
+
+cdef void rows_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
+    cdef RowsJob* job = <RowsJob*> context
+    cdef double spare[4096]
+    cdef void* scratch = spare
+    if job.failed:
+        return
+    if job.scratch > <Py_ssize_t> sizeof(spare):
+        scratch = PyMem_RawMalloc(job.scratch)
+        if scratch == NULL:
+            job.failed = True
+            return
+    job.kernel(&job.rows, chunk * job.chunk, min((chunk + 1) * job.chunk, job.rows.n_rows), scratch, job.sums + 2 * chunk)
+    if scratch != spare:
+        PyMem_RawFree(scratch)
+
+
+cdef int run_rows(RowsJob* job, int op, bint double_, double* acc) except -1:
+    cdef Py_ssize_t size = 8 if double_ else 4, c = job.rows.n_classes, per_row = max(c, 1)
+    cdef double few[128]
+    cdef Buffer sums
+    job.kernel = TABLE.rows[op][double_]
+    job.chunk = (max(CHUNK // 2 // per_row, 1) + LANES - 1) // LANES * LANES
+    job.scratch = size * (3 * LANES * (SHORT_ROW + 1) if c < SHORT_ROW else 3 * (c + 2 * LANES) + c // PIECE + 1)
+    cdef Py_ssize_t chunks = (job.rows.n_rows + job.chunk - 1) // job.chunk
+    if chunks <= 64:
+        memset(few, 0, 16 * chunks)
+        job.sums = few
+    else:
+        sums = Buffer(16 * chunks)
+        job.sums = <double*> sums.data
+    job.failed = False
+    run(rows_chunk, job, chunks, job.rows.n_rows * per_row)
+    if job.failed:
+        raise MemoryError(f"fastloss could not allocate {job.scratch} bytes")
+    add_all(acc, job.sums, chunks)
+    return 0
+
+
+cdef int set_view(View* view, object array) except -1:
+    cdef cnp.ndarray a = array
+    cdef Py_ssize_t size = a.descr.itemsize
+    view.data = <char*> cnp.PyArray_DATA(a)
+    view.outer, view.classes, view.inner = a.strides[0] // size, a.strides[1] // size, a.strides[2] // size
+    return 0
+
+
+cdef int prepare_rows(RowsJob* job, object x) except -1:
+    memset(job, 0, sizeof(RowsJob))
+    cdef cnp.ndarray a = x
+    job.rows.n_rows, job.rows.n_classes, job.rows.inner = a.shape[0] * a.shape[2], a.shape[1], a.shape[2]
+    job.rows.scale = 1.0
+    return set_view(&job.rows.x, x)
+
+
+def softmax(str op, x, out):
+    """op "softmax", "log_softmax": out (outer, C, inner); "logsumexp": out (outer, inner), contiguous."""
+    cdef RowsJob job
+    prepare_rows(&job, x)
+    if op == "logsumexp":
+        job.rows.out.data = data_of(out)
+    else:
+        set_view(&job.rows.out, out)
+    run_rows(&job, ROW_OPS[op], is_double(x), NULL)
+
+
+def softmax_backward(str op, g, y, out):
+    """The gradient of a softmax or log_softmax from the upstream gradient g and the result y."""
+    cdef RowsJob job
+    prepare_rows(&job, y)
+    set_view(&job.rows.aux, g)
+    set_view(&job.rows.out, out)
+    run_rows(&job, SOFTMAX_BACKWARD if op == "softmax" else LOG_SOFTMAX_BACKWARD, is_double(y), NULL)
+
+
+ctypedef fused index_t:
+    int32_t
+    int64_t
+
+
+cdef Py_ssize_t check_indices(const index_t* target, Py_ssize_t n, Py_ssize_t n_classes, int64_t ignore_index, const char* class_weight,
+                              const char* row_weight, bint double_, double* sums) noexcept nogil:
+    """The first bad index or -1; sums = weight of the used rows (compensated), and their number."""
+    cdef Py_ssize_t i, used = 0, bad = 0
+    cdef int64_t t
+    cdef double w, pair[2]
+    for i in range(n):
+        t = target[i]
+        used += t != ignore_index
+        bad += (t != ignore_index) & (<uint64_t> t >= <uint64_t> n_classes)
+    if bad or class_weight != NULL or row_weight != NULL:
+        used, pair[0], pair[1] = 0, 0, 0
+        for i in range(n):
+            t = target[i]
+            w = 1.0
+            if row_weight != NULL:
+                w = (<const double*> row_weight)[i] if double_ else (<const float*> row_weight)[i]
+            if t == ignore_index or w == 0:
+                continue
+            if <uint64_t> t >= <uint64_t> n_classes:
+                return i
+            if class_weight != NULL:
+                w *= (<const double*> class_weight)[t] if double_ else (<const float*> class_weight)[t]
+            used += 1
+            two_sum(pair, w)
+        sums[0] += pair[0] + pair[1]
+    else:
+        sums[0] += used
+    sums[1] += used
+    return -1
+
+
+def check_targets(target, Py_ssize_t n_classes, int64_t ignore_index, class_weight, row_weight, sums):
+    """The position of the first index outside [0, n_classes), or -1; sums gains [weight of the used rows, their number]."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(target)
+    cdef double* total = <double*> cnp.PyArray_DATA(sums)
+    cdef bint double_ = False
+    if class_weight is not None or row_weight is not None:
+        double_ = is_double(class_weight if class_weight is not None else row_weight)
+    if cnp.PyArray_TYPE(target) == cnp.NPY_INT64:
+        return check_indices[int64_t](<int64_t*> data_of(target), n, n_classes, ignore_index, data_of(class_weight), data_of(row_weight), double_, total)
+    return check_indices[int32_t](<int32_t*> data_of(target), n, n_classes, ignore_index, data_of(class_weight), data_of(row_weight), double_, total)
+
+
+cdef int row_outputs(RowsJob* job, target, class_weight, row_weight, upstream, ignore_index, double scale, value, grad, hess) except -1:
+    cdef Rows* rows = &job.rows
+    if cnp.PyArray_TYPE(target) == cnp.NPY_INT64 or cnp.PyArray_TYPE(target) == cnp.NPY_INT32:
+        rows.target, rows.wide_target = data_of(target), cnp.PyArray_TYPE(target) == cnp.NPY_INT64
+        rows.ignore_index = ignore_index
+    else:
+        set_view(&rows.aux, target)
+    rows.class_weight, rows.row_weight, rows.upstream = data_of(class_weight), data_of(row_weight), data_of(upstream)
+    rows.scale, rows.value = scale, data_of(value)
+    rows.want_grad, rows.want_hess = grad is not None, hess is not None
+    if rows.want_grad:
+        set_view(&rows.out, grad)
+    if rows.want_hess:
+        set_view(&rows.hess, hess)
+    return 0
+
+
+def cross_entropy(str mode, x, target, class_weight, row_weight, upstream, ignore_index, double smoothing, double z_loss,
+                  double scale, value, grad, hess, acc):
+    """Cross-entropy of the rows of x (outer, C, inner) against class indices or probabilities."""
+    cdef RowsJob job
+    prepare_rows(&job, x)
+    row_outputs(&job, target, class_weight, row_weight, upstream, ignore_index, scale, value, grad, hess)
+    job.rows.smoothing, job.rows.z_loss = smoothing, z_loss
+    run_rows(&job, CROSS_ENTROPY if job.rows.target != NULL and smoothing == 0 else CROSS_ENTROPY_DENSE, is_double(x), <double*> data_of(acc))
+
+
+def nll_loss(str mode, x, target, class_weight, row_weight, upstream, ignore_index, double scale, value, grad, hess, acc):
+    """-w[t] x[t] of the rows of x (outer, C, inner)."""
+    cdef RowsJob job
+    prepare_rows(&job, x)
+    row_outputs(&job, target, class_weight, row_weight, upstream, ignore_index, scale, value, grad, hess)
+    run_rows(&job, NLL, is_double(x), <double*> data_of(acc))
+
+
+# ---- optimizer steps ----------------------------------------------------------------------------------------------
+
+cdef struct Piece:
+    Py_ssize_t tensor, start
+
+
+cdef struct StepJob:
+    kernel_t kernel
+    char** arrays             # n_arrays pointers a tensor
+    Py_ssize_t* lengths
+    Piece* pieces
+    Py_ssize_t n_arrays, size
+    double params[MAX_PARAMS]
+
+
+cdef void step_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
+    cdef StepJob* job = <StepJob*> context
+    cdef Piece piece = job.pieces[chunk]
+    cdef char* arrays[MAX_ARRAYS]
+    cdef char tail[MAX_ARRAYS][LANES * 8]
+    cdef Py_ssize_t n = min(STEP_CHUNK, job.lengths[piece.tensor] - piece.start), whole = n - n % LANES, i
+    for i in range(job.n_arrays):
+        arrays[i] = job.arrays[piece.tensor * job.n_arrays + i] + piece.start * job.size
+    if whole:
+        job.kernel(<void**> arrays, job.params, whole)
+    if n == whole:
+        return
+    memset(tail, 0, sizeof(tail))
+    for i in range(job.n_arrays):
+        memcpy(tail[i], arrays[i] + whole * job.size, (n - whole) * job.size)
+    cdef void* tails[MAX_ARRAYS]
+    for i in range(job.n_arrays):
+        tails[i] = tail[i]
+    job.kernel(tails, job.params, LANES)
+    for i in range(job.n_arrays):
+        if i != 1:                                       # the gradient is only read
+            memcpy(arrays[i] + whole * job.size, tail[i], (n - whole) * job.size)
+
+
+def step(str formula, list tensors, tuple params):
+    """One optimizer step over a list of tuples (param, grad, *states) of one dtype, in one parallel region."""
+    cdef StepJob job
+    cdef Py_ssize_t i, j, n, start, n_pieces = 0, work = 0, n_tensors = len(tensors)
+    cdef tuple arrays
+    if n_tensors == 0:
+        return
+    job.n_arrays = len(<tuple> tensors[0])
+    job.size = 8 if is_double((<tuple> tensors[0])[0]) else 4
+    job.kernel = TABLE.step[<int> STEP_INDEX[formula]][job.size == 8]
+    for i in range(len(params)):
+        job.params[i] = params[i]
+    cdef Buffer pointers = Buffer(n_tensors * (job.n_arrays * sizeof(void*) + sizeof(Py_ssize_t)))
+    job.arrays = <char**> pointers.data
+    job.lengths = <Py_ssize_t*> (job.arrays + n_tensors * job.n_arrays)
+    for i in range(n_tensors):
+        arrays = <tuple> tensors[i]
+        n = cnp.PyArray_SIZE(arrays[0])
+        job.lengths[i] = n
+        work += n
+        n_pieces += (n + STEP_CHUNK - 1) // STEP_CHUNK
+        for j in range(job.n_arrays):
+            job.arrays[i * job.n_arrays + j] = data_of(arrays[j])
+    cdef Buffer pieces = Buffer(n_pieces * sizeof(Piece))
+    job.pieces = <Piece*> pieces.data
+    n_pieces = 0
+    for i in range(n_tensors):
+        for start from 0 <= start < job.lengths[i] by STEP_CHUNK:
+            job.pieces[n_pieces].tensor, job.pieces[n_pieces].start = i, start
+            n_pieces += 1
+    cdef fl_status status = fl_save_status()
+    with nogil:                                          # a step that has begun is finished: no look at interrupts
+        Pool.run(step_chunk, &job, n_pieces, THREADS if work > CHUNK else 1, <Poll> never)
+        fl_restore_status(status)
+
+
+cdef int never() noexcept nogil:
+    return 0
+
+
+
+
+include "ufuncs.pxi"
+include "calls.pxi"

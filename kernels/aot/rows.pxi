@@ -1,0 +1,800 @@
+# Row kernels: the softmax family and cross-entropy. Included by the table of each instruction set.
+#
+# A tile holds vectors of LANES values. Short rows (C < SHORT_ROW) are transposed, one row per lane, C vectors a tile;
+# a long row fills vectors with its own neighbouring classes and its lanes are combined at the end. The loops are the same.
+#
+# With m the maximum, k how often it occurs and s the sum of exp(x - m) over everything else,
+# the sum is k + s and its logarithm log1p((k - 1) + s), which keeps all digits when one class dominates.
+
+ctypedef fused real:
+    float
+    double
+
+cdef struct Stats:
+    double m[LANES]
+    double s[LANES]
+    double k[LANES]
+
+
+cdef inline real exp_of(real hi, real lo) noexcept nogil:
+    if real is float:
+        return exp_split_f32(hi, lo)
+    else:
+        return exp_split_f64(hi, lo)
+
+
+cdef inline real lowest(real like) noexcept nogil:      # below it exp is 0
+    if real is float:
+        return <real> -104.0
+    else:
+        return <real> -746.0
+
+
+# ---- loops over vectors -------------------------------------------------------------------------------------------
+
+cdef inline void lanes_max(const real* x, Py_ssize_t n, real* m) noexcept nogil:
+    cdef real top[LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        top[l] = m[l]
+    for i in range(n):
+        for l in range(LANES):
+            top[l] = x[i * LANES + l] if x[i * LANES + l] > top[l] else top[l]
+    for l in range(LANES):
+        m[l] = top[l]
+
+
+cdef inline void lanes_exp(const real* x, real* e, Py_ssize_t n, bint store, const real* m_, real* s_, real* k_) noexcept nogil:
+    """e = exp(x - m); s_ and k_ gain the (Kahan-compensated) sum over x != m and the count of x == m."""
+    cdef real m[LANES]
+    cdef real s[LANES]
+    cdef real c[LANES]
+    cdef real k[LANES]
+    cdef real t[LANES]
+    cdef Py_ssize_t i, l
+    cdef real v, d, b, lo, y, z, low = lowest(m_[0])
+    for l in range(LANES):
+        m[l], s[l], k[l], c[l] = m_[l], s_[l], k_[l], s_[LANES + l]
+    for i in range(n):
+        for l in range(LANES):
+            v = x[i * LANES + l]
+            d = v - m[l]
+            b = v - d
+            lo = (v - (d + b)) - (m[l] - b)             # d + lo is x - m exactly
+            lo = <real> 0 if d < low else lo            # exp_split stops there too
+            t[l] = exp_of(d, lo)
+            y = (<real> 0 if v == m[l] else t[l]) - c[l]
+            z = s[l] + y
+            c[l] = (z - s[l]) - y
+            s[l] = z
+            k[l] = k[l] + <real> 1 if v == m[l] else k[l]
+        if store:
+            for l in range(LANES):
+                e[i * LANES + l] = t[l]
+    for l in range(LANES):
+        s_[l], s_[LANES + l], k_[l] = s[l], c[l], k[l]
+
+
+cdef inline void lanes_scale(real* e, Py_ssize_t n, const real* a) noexcept nogil:
+    cdef real factor[LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        factor[l] = a[l]
+    for i in range(n):
+        for l in range(LANES):
+            e[i * LANES + l] = e[i * LANES + l] * factor[l]
+
+
+cdef inline real highest_lane(const real* m) noexcept nogil:
+    cdef real a[8]
+    cdef Py_ssize_t l
+    for l in range(8):
+        a[l] = m[l] if m[l] > m[l + 8] else m[l + 8]
+    for l in range(4):
+        a[l] = a[l] if a[l] > a[l + 4] else a[l + 4]
+    for l in range(2):
+        a[l] = a[l] if a[l] > a[l + 2] else a[l + 2]
+    return a[0] if a[0] > a[1] else a[1]
+
+
+# ---- tiles: 16 short rows, transposed -----------------------------------------------------------------------------
+
+cdef inline Py_ssize_t row_at(const View* view, Py_ssize_t inner, Py_ssize_t r) noexcept nogil:
+    """Where row r begins, in elements."""
+    if inner == 1:
+        return r * view.outer
+    return (r // inner) * view.outer + (r % inner) * view.inner
+
+
+cdef inline void load_tile(real* t, const View* view, Py_ssize_t inner, Py_ssize_t n_classes, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
+    cdef real* p[LANES]
+    cdef Py_ssize_t c, l, step = view.classes
+    cdef bint adjacent = rows == LANES
+    for l in range(LANES):
+        p[l] = <real*> view.data + row_at(view, inner, r + l if l < rows else r)
+        adjacent = adjacent and p[l] == p[0] + l
+    if adjacent:
+        for c in range(n_classes):
+            for l in range(LANES):
+                t[c * LANES + l] = p[0][c * step + l]
+    else:
+        for l in range(LANES):
+            for c in range(n_classes):
+                t[c * LANES + l] = p[l][c * step]
+
+
+cdef inline void store_tile(const real* t, const View* view, Py_ssize_t inner, Py_ssize_t n_classes, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
+    cdef real* p[LANES]
+    cdef Py_ssize_t c, l, step = view.classes
+    cdef bint adjacent = rows == LANES
+    for l in range(rows):
+        p[l] = <real*> view.data + row_at(view, inner, r + l)
+        adjacent = adjacent and p[l] == p[0] + l
+    if adjacent:
+        for c in range(n_classes):
+            for l in range(LANES):
+                p[0][c * step + l] = t[c * LANES + l]
+    else:
+        for l in range(rows):
+            for c in range(n_classes):
+                p[l][c * step] = t[c * LANES + l]
+
+
+cdef inline void tile_stats(const real* x, real* e, Py_ssize_t n_classes, bint store, Stats* st) noexcept nogil:
+    cdef real m[LANES]
+    cdef real s[2 * LANES]
+    cdef real k[LANES]
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        m[l] = <real> -INFINITY
+        k[l] = s[l] = s[LANES + l] = 0
+    lanes_max(x, n_classes, m)
+    for l in range(LANES):
+        st.m[l] = m[l]
+        m[l] = <real> 0 if m[l] == <real> -INFINITY else m[l]
+    lanes_exp(x, e, n_classes, store, m, s, k)
+    for l in range(LANES):
+        st.s[l] = <double> s[l] - <double> s[LANES + l]
+        st.k[l] = k[l]
+
+
+# ---- long rows ----------------------------------------------------------------------------------------------------
+
+cdef inline void row_stats(const real* x, real* e, Py_ssize_t n, bint store, real* tops, Stats* st, Py_ssize_t lane) noexcept nogil:
+    """Statistics of one row into st[lane]; e = exp(x - tops[piece])."""
+    cdef real m[LANES]
+    cdef real s[2 * LANES]
+    cdef real k[LANES]
+    cdef real tail[LANES]
+    cdef double sums[LANES]
+    cdef double counts[LANES]
+    cdef double total[2]
+    cdef double sk, kk
+    cdef Py_ssize_t start, full, rest, l
+    cdef real top, ref
+    st.m[lane], st.s[lane], st.k[lane], total[0], total[1] = -INFINITY, 0, 0, 0, 0
+    for start from 0 <= start < n by PIECE:
+        rest = PIECE if n - start > PIECE else n - start
+        full = rest // LANES
+        rest -= full * LANES
+        for l in range(LANES):
+            m[l] = <real> -INFINITY
+            k[l] = s[l] = s[LANES + l] = 0
+            tail[l] = <real> -INFINITY
+        lanes_max(x + start, full, m)
+        if rest:
+            for l in range(rest):
+                tail[l] = x[start + full * LANES + l]
+            lanes_max(tail, 1, m)
+        top = highest_lane(m)
+        ref = <real> 0 if top == <real> -INFINITY else top
+        for l in range(LANES):
+            m[l] = ref
+        tops[start // PIECE] = ref
+        lanes_exp(x + start, e + start, full, store, m, s, k)
+        if rest:
+            lanes_exp(tail, e + start + full * LANES, 1, store, m, s, k)
+        for l in range(LANES):
+            sums[l] = <double> s[l] - <double> s[LANES + l]
+            counts[l] = k[l]
+        sk, kk = sum_lanes(sums), sum_lanes(counts)
+        if top > st.m[lane]:
+            if start:
+                total[0] = (total[0] + st.k[lane]) * exp(st.m[lane] - top)
+                total[1] = total[1] * exp(st.m[lane] - top)
+            st.m[lane], st.k[lane] = top, kk
+            two_sum(total, sk)
+        elif top == st.m[lane]:
+            st.k[lane] += kk
+            two_sum(total, sk)
+        else:
+            two_sum(total, (sk + kk) * exp(top - st.m[lane]))
+    st.s[lane] = total[0] + total[1]
+
+
+cdef inline const real* long_row(const View* view, const Rows* job, Py_ssize_t r, real* spare) noexcept nogil:
+    """The row itself where its classes are neighbours, else a copy in spare."""
+    cdef const real* x = <real*> view.data + row_at(view, job.inner, r)
+    cdef Py_ssize_t c
+    if view.classes == 1:
+        return x
+    for c in range(job.n_classes):
+        spare[c] = x[c * view.classes]
+    return spare
+
+
+cdef inline void scaled_copy(const real* e, real* out, Py_ssize_t step, Py_ssize_t n, const real* tops, double m, double a) noexcept nogil:
+    """out = a * exp(top of the piece - m) * e"""
+    cdef Py_ssize_t start, stop, c
+    cdef real factor
+    for start from 0 <= start < n by PIECE:
+        stop = n if n - start < PIECE else start + PIECE
+        factor = <real> (a if tops[start // PIECE] == m else a * exp(tops[start // PIECE] - m))
+        if step == 1:
+            for c in range(start, stop):
+                out[c] = e[c] * factor
+        else:
+            for c in range(start, stop):
+                out[c * step] = e[c] * factor
+
+
+cdef inline double log_sum(double k, double s) noexcept nogil:
+    return log1p_f64((k - 1.0) + s)
+
+
+cdef inline double lse_of(double m, double log_total, const real* x, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t c
+    if m != INFINITY:
+        return m + log_total
+    for c in range(n):                                   # a row with +inf: NaN only where the row holds one
+        if x[c * step] != x[c * step]:
+            return NAN
+    return m
+
+
+# ---- softmax family -----------------------------------------------------------------------------------------------
+
+cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
+    cdef Py_ssize_t n = job.n_classes, r, l, rows
+    cdef real* e = scratch
+    cdef real* spare = e + n + LANES
+    cdef real* tops = spare + n + LANES
+    cdef real a[LANES]
+    cdef Stats st
+    if n < SHORT_ROW:
+        for r from begin <= r < end by LANES:
+            rows = LANES if end - r > LANES else end - r
+            load_tile[real](e, &job.x, job.inner, n, r, rows)
+            tile_stats[real](e, e, n, True, &st)
+            for l in range(LANES):
+                a[l] = <real> (NAN if st.m[l] == -INFINITY else 1.0 / (st.k[l] + st.s[l]))
+            lanes_scale[real](e, n, a)
+            store_tile[real](e, &job.out, job.inner, n, r, rows)
+    else:
+        for r in range(begin, end):
+            row_stats[real](long_row[real](&job.x, job, r, spare), e, n, True, tops, &st, 0)
+            scaled_copy[real](e, (<real*> job.out.data + row_at(&job.out, job.inner, r)), job.out.classes, n, tops, st.m[0],
+                              NAN if st.m[0] == -INFINITY else 1.0 / (st.k[0] + st.s[0]))
+
+
+cdef void log_softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
+    cdef Py_ssize_t n = job.n_classes, r, l, c, rows, group = 1
+    cdef real* e = scratch
+    cdef real* spare = e + (n + 1) * LANES if n < SHORT_ROW else e + n + LANES
+    cdef real* tops = spare + n + LANES
+    cdef const real* x
+    cdef real* out
+    cdef real m[LANES]
+    cdef real a[LANES]
+    cdef Stats st
+    if n < SHORT_ROW or n <= 1024:
+        group = LANES                                    # logarithms are taken 16 at a time
+    for l in range(LANES):
+        st.m[l], st.k[l], st.s[l] = 0, 1, 0
+    for r from begin <= r < end by group:
+        rows = group if end - r > group else end - r
+        if n < SHORT_ROW:
+            load_tile[real](e, &job.x, job.inner, n, r, rows)
+            tile_stats[real](e, e, n, False, &st)
+        else:
+            for l in range(rows):
+                row_stats[real](long_row[real](&job.x, job, r + l, spare), e, n, False, tops, &st, l)
+        for l in range(LANES):
+            a[l] = <real> log_sum(st.k[l], st.s[l])
+            m[l] = <real> st.m[l]
+        if n < SHORT_ROW:
+            for c in range(n):
+                for l in range(LANES):
+                    e[c * LANES + l] = (e[c * LANES + l] - m[l]) - a[l]
+            store_tile[real](e, &job.out, job.inner, n, r, rows)
+            continue
+        for l in range(rows):
+            x = (<real*> job.x.data + row_at(&job.x, job.inner, r + l))
+            out = (<real*> job.out.data + row_at(&job.out, job.inner, r + l))
+            if job.x.classes == 1 and job.out.classes == 1:
+                for c in range(n):
+                    out[c] = (x[c] - m[l]) - a[l]
+            else:
+                for c in range(n):
+                    out[c * job.out.classes] = (x[c * job.x.classes] - m[l]) - a[l]
+
+
+cdef void logsumexp_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
+    cdef Py_ssize_t n = job.n_classes, r, l, rows
+    cdef real* e = scratch
+    cdef real* spare = e + (n + 1) * LANES if n < SHORT_ROW else e + n + LANES
+    cdef real* tops = spare + n + LANES
+    cdef real* out = <real*> job.out.data
+    cdef double logs[LANES]
+    cdef Stats st
+    for l in range(LANES):
+        st.m[l], st.k[l], st.s[l] = 0, 1, 0
+    for r from begin <= r < end by LANES:
+        rows = LANES if end - r > LANES else end - r
+        if n < SHORT_ROW:
+            load_tile[real](e, &job.x, job.inner, n, r, rows)
+            tile_stats[real](e, e, n, False, &st)
+        else:
+            for l in range(rows):
+                row_stats[real](long_row[real](&job.x, job, r + l, spare), e, n, False, tops, &st, l)
+        for l in range(LANES):
+            logs[l] = log_sum(st.k[l], st.s[l])
+        for l in range(rows):
+            out[r + l] = <real> lse_of[real](st.m[l], logs[l], (<real*> job.x.data + row_at(&job.x, job.inner, r + l)), job.x.classes, n)
+
+
+cdef void softmax_backward_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
+    backward_rows[real](job, begin, end, scratch, False)
+
+
+cdef void log_softmax_backward_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
+    backward_rows[real](job, begin, end, scratch, True)
+
+
+cdef inline void lanes_dot(const real* g, const real* y, Py_ssize_t n, bint logs, double* dot) noexcept nogil:
+    """dot += sum of g (log_softmax) or of g * y (softmax), in float64"""
+    cdef double total[LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        total[l] = dot[l]
+    for i in range(n):
+        for l in range(LANES):
+            total[l] += <double> g[i * LANES + l] if logs else <double> g[i * LANES + l] * <double> y[i * LANES + l]
+    for l in range(LANES):
+        dot[l] = total[l]
+
+
+cdef inline void lanes_backward(real* g, const real* y, Py_ssize_t n, bint logs, const real* dot) noexcept nogil:
+    cdef real total[LANES]
+    cdef real t[LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        total[l] = dot[l]
+    for i in range(n):
+        for l in range(LANES):
+            if logs:
+                t[l] = g[i * LANES + l] - exp_of(y[i * LANES + l], <real> 0) * total[l]
+            else:
+                t[l] = y[i * LANES + l] * (g[i * LANES + l] - total[l])
+        for l in range(LANES):
+            g[i * LANES + l] = t[l]
+
+
+cdef inline void backward_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, bint logs) noexcept nogil:
+    cdef Py_ssize_t n = job.n_classes, vectors, r, l, c, rows
+    cdef real* g = scratch
+    cdef real* y
+    cdef const real* gp
+    cdef const real* yp
+    cdef real* out
+    cdef double dot[LANES]
+    cdef real total[LANES]
+    cdef bint short = n < SHORT_ROW
+    cdef Py_ssize_t group = LANES if short else 1
+    vectors = n if short else (n + LANES - 1) // LANES
+    y = g + vectors * LANES
+    for r from begin <= r < end by group:
+        for l in range(LANES):
+            dot[l] = 0
+        if short:
+            rows = LANES if end - r > LANES else end - r
+            load_tile[real](g, &job.aux, job.inner, n, r, rows)
+            load_tile[real](y, &job.x, job.inner, n, r, rows)
+        else:
+            gp = (<real*> job.aux.data + row_at(&job.aux, job.inner, r))
+            yp = (<real*> job.x.data + row_at(&job.x, job.inner, r))
+            for c in range(n):
+                g[c] = gp[c * job.aux.classes]
+                y[c] = yp[c * job.x.classes]
+            for c in range(n, vectors * LANES):
+                g[c] = y[c] = 0
+        lanes_dot[real](g, y, vectors, logs, dot)
+        if not short:
+            dot[0] = sum_lanes(dot)
+            for l in range(LANES):
+                dot[l] = dot[0]
+        for l in range(LANES):
+            total[l] = <real> dot[l]
+        lanes_backward[real](g, y, vectors, logs, total)
+        if short:
+            store_tile[real](g, &job.out, job.inner, n, r, rows)
+        else:
+            out = (<real*> job.out.data + row_at(&job.out, job.inner, r))
+            for c in range(n):
+                out[c * job.out.classes] = g[c]
+
+
+# ---- cross-entropy ------------------------------------------------------------------------------------------------
+
+cdef struct Batch:        # what 16 rows need beside their statistics
+    int64_t y[LANES]      # class, -1: the row is absent
+    double x_y[LANES]     # its logit
+    double w[LANES]       # sum of target weights; index targets: the weight of the class
+    double dot[LANES]     # sum of target weights times (m - x)
+    double u[LANES]       # row weight
+    double up[LANES]      # scale * row weight * upstream
+
+
+cdef inline void load_batch(const Rows* job, Py_ssize_t r, Py_ssize_t rows, Batch* b, const real* like) noexcept nogil:
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        b.y[l], b.u[l], b.x_y[l], b.w[l], b.dot[l] = -1, 0, 0, 0, 0
+        if l < rows:
+            b.u[l] = (<const real*> job.row_weight)[r + l] if job.row_weight != NULL else 1.0
+            if job.target == NULL:
+                b.y[l] = 0
+            elif job.wide_target:
+                b.y[l] = (<const int64_t*> job.target)[r + l]
+            else:
+                b.y[l] = (<const int32_t*> job.target)[r + l]
+            if b.u[l] == 0 or (job.target != NULL and b.y[l] == job.ignore_index):
+                b.y[l], b.u[l] = -1, 0
+        b.up[l] = job.scale * b.u[l]
+        if job.upstream != NULL and b.y[l] >= 0:
+            b.up[l] *= (<const real*> job.upstream)[r + l]
+
+
+cdef inline double class_weight(const Rows* job, int64_t y, const real* like) noexcept nogil:
+    return (<const real*> job.class_weight)[y] if job.class_weight != NULL else 1.0
+
+
+cdef inline void zero_lane(real* t, Py_ssize_t n, Py_ssize_t l) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(n):
+        t[c * LANES + l] = 0
+
+
+cdef inline void zero_row(const View* view, const Rows* job, Py_ssize_t r, const real* like) noexcept nogil:
+    cdef real* out = <real*> view.data + row_at(view, job.inner, r)
+    cdef Py_ssize_t c
+    for c in range(job.n_classes):
+        out[c * view.classes] = 0
+
+
+cdef inline double target_gradient(const Batch* b, const Stats* st, Py_ssize_t l, double z_lse) noexcept nogil:
+    """(w + 2 z lse) p_y - w with 1 - p_y formed without cancellation"""
+    cdef double total = st.k[l] + st.s[l]
+    cdef double e = exp(b.x_y[l] - st.m[l])
+    cdef double rest = (st.k[l] - 1.0) + st.s[l] if b.x_y[l] == st.m[l] else st.k[l] + (st.s[l] - e)
+    return b.up[l] * (2.0 * z_lse * e - b.w[l] * rest) / total
+
+
+cdef inline void batch_losses(const Rows* job, Py_ssize_t r, Py_ssize_t rows, const Batch* b, const Stats* st,
+                              Sums* sums, const real* like) noexcept nogil:
+    cdef double loss[LANES]
+    cdef double logs[LANES]
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        logs[l] = log_sum(st.k[l], st.s[l])
+    for l in range(LANES):
+        loss[l] = b.w[l] * logs[l] + b.dot[l]
+    if job.z_loss != 0:
+        for l in range(LANES):
+            loss[l] += job.z_loss * (st.m[l] + logs[l]) * (st.m[l] + logs[l])
+    for l in range(LANES):
+        loss[l] = b.u[l] * loss[l] if b.y[l] >= 0 else 0.0
+    if job.value != NULL:
+        for l in range(rows):
+            (<real*> job.value)[r + l] = <real> loss[l]
+    add_lanes(sums, loss)
+
+
+cdef inline void lanes_hessian(real* e, real* h, Py_ssize_t n, const double* a_, const double* z_, const Stats* st, Py_ssize_t lane,
+                               bint short) noexcept nogil:
+    """h = p (a (1 - p) + z p), p = e / S, with 1 - p of a maximum formed from the others"""
+    cdef real a[LANES]
+    cdef real z[LANES]
+    cdef real total[LANES]
+    cdef real rest[LANES]
+    cdef real inverse[LANES]
+    cdef Py_ssize_t i, l, j
+    cdef real p, q
+    for l in range(LANES):
+        j = l if short else lane
+        a[l], z[l] = <real> a_[j], <real> z_[j]
+        total[l] = <real> (st.k[j] + st.s[j])
+        rest[l] = <real> ((st.k[j] - 1.0) + st.s[j])
+        inverse[l] = <real> (1.0 / (st.k[j] + st.s[j]))
+    for i in range(n):
+        for l in range(LANES):
+            p = e[i * LANES + l] * inverse[l]
+            q = (rest[l] if e[i * LANES + l] == <real> 1 else total[l] - e[i * LANES + l]) * inverse[l]
+            h[i * LANES + l] = p * (a[l] * q + z[l] * p)
+
+
+cdef inline void to_one_top(real* e, Py_ssize_t n, real* tops, double m) noexcept nogil:
+    """Brings every piece of a long row to the row's own maximum."""
+    cdef Py_ssize_t start, c
+    cdef real factor
+    for start from 0 <= start < n by PIECE:
+        if tops[start // PIECE] != m:
+            factor = <real> exp(tops[start // PIECE] - m)
+            tops[start // PIECE] = <real> m
+            for c in range(start, n if n - start < PIECE else start + PIECE):
+                e[c] = e[c] * factor
+
+
+cdef inline void copy_row(const real* e, const View* view, const Rows* job, Py_ssize_t r) noexcept nogil:
+    cdef real* out = <real*> view.data + row_at(view, job.inner, r)
+    cdef Py_ssize_t c
+    if view.classes == 1:
+        memcpy(out, e, job.n_classes * sizeof(real))
+    else:
+        for c in range(job.n_classes):
+            out[c * view.classes] = e[c]
+
+
+cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
+    """Class indices without smoothing: only the entry of the class differs from a scaled softmax."""
+    cdef Py_ssize_t n = job.n_classes, r, l, rows, padded
+    cdef bint short = n < SHORT_ROW, store = job.want_grad or job.want_hess
+    padded = n * LANES if short else n + LANES
+    cdef real* e = scratch
+    cdef real* h = e + padded
+    cdef real* tops = h + padded
+    cdef const real* x
+    cdef real a[LANES]
+    cdef double factor[LANES]
+    cdef double two_z[LANES]
+    cdef double z_lse[LANES]
+    cdef Stats st
+    cdef Batch b
+    cdef Sums sums
+    clear_lanes(&sums)
+    for r from begin <= r < end by LANES:
+        rows = LANES if end - r > LANES else end - r
+        load_batch[real](job, r, rows, &b, scratch)
+        if short:
+            load_tile[real](e, &job.x, job.inner, n, r, rows)
+            for l in range(rows):
+                if b.y[l] >= 0:
+                    b.x_y[l] = e[b.y[l] * LANES + l]
+                    b.w[l] = class_weight[real](job, b.y[l], scratch)
+            tile_stats[real](e, e, n, store, &st)
+        for l in range(LANES):
+            if not short:
+                st.m[l], st.k[l], st.s[l] = 0, 1, 0
+                if b.y[l] >= 0:
+                    b.w[l] = class_weight[real](job, b.y[l], scratch)
+                    x = (<real*> job.x.data + row_at(&job.x, job.inner, r + l))
+                    b.x_y[l] = x[b.y[l] * job.x.classes]
+                    row_stats[real](long_row[real](&job.x, job, r + l, h), e, n, store, tops, &st, l)
+            z_lse[l] = 0
+            if job.z_loss != 0 and b.y[l] >= 0:
+                z_lse[l] = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l]))
+            two_z[l] = 2.0 * job.z_loss * b.up[l]
+            factor[l] = b.up[l] * (b.w[l] + 2.0 * z_lse[l])
+            a[l] = <real> (factor[l] / (st.k[l] + st.s[l]))
+            if not short and store and l < rows:
+                if b.y[l] < 0:
+                    if job.want_grad:
+                        zero_row[real](&job.out, job, r + l, scratch)
+                    if job.want_hess:
+                        zero_row[real](&job.hess, job, r + l, scratch)
+                    continue
+                if job.want_hess:
+                    to_one_top[real](e, n, tops, st.m[l])
+                    lanes_hessian[real](e, h, (n + LANES - 1) // LANES, factor, two_z, &st, l, False)
+                    copy_row[real](h, &job.hess, job, r + l)
+                if job.want_grad:
+                    scaled_copy[real](e, (<real*> job.out.data + row_at(&job.out, job.inner, r + l)), job.out.classes, n, tops, st.m[l],
+                                      factor[l] / (st.k[l] + st.s[l]))
+                    (<real*> job.out.data + row_at(&job.out, job.inner, r + l))[b.y[l] * job.out.classes] = <real> target_gradient(&b, &st, l, z_lse[l])
+        for l in range(LANES):
+            b.dot[l] = b.w[l] * (st.m[l] - b.x_y[l])
+        batch_losses[real](job, r, rows, &b, &st, &sums, scratch)
+        if not short or not store:
+            continue
+        if job.want_hess:
+            lanes_hessian[real](e, h, n, factor, two_z, &st, 0, True)
+            for l in range(rows):
+                if b.y[l] < 0:
+                    zero_lane[real](h, n, l)
+            store_tile[real](h, &job.hess, job.inner, n, r, rows)
+        if job.want_grad:
+            lanes_scale[real](e, n, a)
+            for l in range(rows):
+                if b.y[l] < 0:
+                    zero_lane[real](e, n, l)
+                else:
+                    e[b.y[l] * LANES + l] = <real> target_gradient(&b, &st, l, z_lse[l])
+            store_tile[real](e, &job.out, job.inner, n, r, rows)
+    total_lanes(&sums, acc)
+
+
+cdef inline void target_weights(const Rows* job, real* q, Py_ssize_t r, Py_ssize_t rows, const Batch* b, bint short) noexcept nogil:
+    """q = class weight times the target distribution after smoothing, as a tile or one long row"""
+    cdef Py_ssize_t n = job.n_classes, c, l
+    cdef real keep = <real> (1.0 - job.smoothing), spread = <real> (job.smoothing / n), w
+    cdef const real* p
+    if job.target == NULL:
+        if short:
+            load_tile[real](q, &job.aux, job.inner, n, r, rows)
+        else:
+            p = (<real*> job.aux.data + row_at(&job.aux, job.inner, r))
+            for c in range(n):
+                q[c] = p[c * job.aux.classes]
+    for c in range(n):
+        w = <real> class_weight[real](job, c, q)
+        for l in range(LANES if short else 1):
+            if job.target == NULL:
+                q[c * LANES + l if short else c] = (q[c * LANES + l if short else c] * keep + spread) * w
+            else:
+                q[c * LANES + l if short else c] = spread * w
+    if job.target != NULL:
+        for l in range(rows if short else 1):
+            if b.y[l] >= 0:
+                w = <real> class_weight[real](job, b.y[l], q)
+                q[b.y[l] * LANES + l if short else b.y[l]] += keep * w
+
+
+cdef inline void lanes_target(const real* x, const real* q, Py_ssize_t n, const real* m_, double* w, double* dot) noexcept nogil:
+    """w += sum q, dot += sum q (m - x), where q = 0 takes no part even against an infinite logit"""
+    cdef double total[LANES]
+    cdef double product[LANES]
+    cdef real m[LANES]
+    cdef Py_ssize_t i, l
+    cdef double d
+    for l in range(LANES):
+        total[l], product[l], m[l] = 0, 0, m_[l]
+    for i in range(n):
+        for l in range(LANES):
+            d = <double> q[i * LANES + l] * (<double> m[l] - <double> x[i * LANES + l])
+            product[l] += 0.0 if q[i * LANES + l] == <real> 0 else d
+            total[l] += q[i * LANES + l]
+    for l in range(LANES):
+        w[l], dot[l] = total[l], product[l]
+
+
+cdef inline void lanes_dense_gradient(real* e, const real* q, Py_ssize_t n, const real* a_, const real* b_) noexcept nogil:
+    cdef real a[LANES]
+    cdef real b[LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        a[l], b[l] = a_[l], b_[l]
+    for i in range(n):
+        for l in range(LANES):
+            e[i * LANES + l] = e[i * LANES + l] * a[l] - q[i * LANES + l] * b[l]
+
+
+cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
+    """Probability targets or label smoothing: every class has a target weight q_j."""
+    cdef Py_ssize_t n = job.n_classes, r, l, c, rows, vectors
+    cdef bint short = n < SHORT_ROW
+    cdef Py_ssize_t group = LANES if short else 1
+    vectors = n if short else (n + LANES - 1) // LANES
+    cdef real* x = scratch
+    cdef real* e = x + (vectors + 1) * LANES
+    cdef real* q = e + (vectors + 1) * LANES
+    cdef real* tops = q + (vectors + 1) * LANES
+    cdef const real* p
+    cdef real a[LANES]
+    cdef real up[LANES]
+    cdef real m[LANES]
+    cdef double factor[LANES]
+    cdef double two_z[LANES]
+    cdef double z_lse
+    cdef Stats st
+    cdef Batch b
+    cdef Sums sums
+    clear_lanes(&sums)
+    for r from begin <= r < end by group:
+        rows = group if end - r > group else end - r
+        load_batch[real](job, r, rows, &b, scratch)
+        if not short and b.y[0] < 0:
+            if job.want_grad:
+                zero_row[real](&job.out, job, r, scratch)
+            if job.want_hess:
+                zero_row[real](&job.hess, job, r, scratch)
+            if job.value != NULL:
+                (<real*> job.value)[r] = 0
+            continue
+        target_weights[real](job, q, r, rows, &b, short)
+        if short:
+            load_tile[real](x, &job.x, job.inner, n, r, rows)
+            tile_stats[real](x, e, n, True, &st)
+        else:
+            for c in range(n, vectors * LANES):
+                x[c], q[c] = <real> -INFINITY, 0
+            p = (<real*> job.x.data + row_at(&job.x, job.inner, r))
+            for c in range(n):
+                x[c] = p[c * job.x.classes]
+            for l in range(LANES):
+                st.m[l], st.k[l], st.s[l] = 0, 1, 0
+            row_stats[real](x, e, n, True, tops, &st, 0)
+            to_one_top[real](e, n, tops, st.m[0])
+        for l in range(LANES):
+            m[l] = <real> (st.m[l] if short else st.m[0])
+        lanes_target[real](x, q, vectors, m, b.w, b.dot)
+        if not short:
+            b.w[0], b.dot[0] = sum_lanes(b.w), sum_lanes(b.dot)
+        batch_losses[real](job, r, rows, &b, &st, &sums, scratch)
+        if not (job.want_grad or job.want_hess):
+            continue
+        for l in range(LANES):
+            c = l if short else 0
+            z_lse = job.z_loss * (st.m[c] + log_sum(st.k[c], st.s[c])) if job.z_loss != 0 else 0.0
+            two_z[l] = 2.0 * job.z_loss * b.up[c]
+            factor[l] = b.up[c] * (b.w[c] + 2.0 * z_lse)
+            a[l] = <real> (factor[l] / (st.k[c] + st.s[c]))
+            up[l] = <real> b.up[c]
+        if job.want_hess:
+            lanes_hessian[real](e, x, vectors, factor, two_z, &st, 0, short)
+        if job.want_grad:
+            lanes_dense_gradient[real](e, q, vectors, a, up)
+        if not short:
+            if job.want_hess:
+                copy_row[real](x, &job.hess, job, r)
+            if job.want_grad:
+                copy_row[real](e, &job.out, job, r)
+            continue
+        for l in range(rows):
+            if b.y[l] < 0:
+                zero_lane[real](x, n, l)
+                zero_lane[real](e, n, l)
+        if job.want_hess:
+            store_tile[real](x, &job.hess, job.inner, n, r, rows)
+        if job.want_grad:
+            store_tile[real](e, &job.out, job.inner, n, r, rows)
+    total_lanes(&sums, acc)
+
+
+cdef void nll_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
+    cdef Py_ssize_t r, l, rows
+    cdef double w
+    cdef double loss[LANES]
+    cdef Batch b
+    cdef Sums sums
+    clear_lanes(&sums)
+    for r from begin <= r < end by LANES:
+        rows = LANES if end - r > LANES else end - r
+        load_batch[real](job, r, rows, &b, scratch)
+        for l in range(LANES):
+            loss[l] = 0
+        for l in range(rows):
+            if job.want_grad:
+                zero_row[real](&job.out, job, r + l, scratch)
+            if job.want_hess:
+                zero_row[real](&job.hess, job, r + l, scratch)
+            if b.y[l] >= 0:
+                w = class_weight[real](job, b.y[l], scratch)
+                loss[l] = -w * b.u[l] * (<real*> job.x.data + row_at(&job.x, job.inner, r + l))[b.y[l] * job.x.classes]
+                if job.want_grad:
+                    (<real*> job.out.data + row_at(&job.out, job.inner, r + l))[b.y[l] * job.out.classes] = <real> (-w * b.up[l])
+            if job.value != NULL:
+                (<real*> job.value)[r + l] = <real> loss[l]
+        add_lanes(&sums, loss)
+    total_lanes(&sums, acc)
+
+
+cdef void fill_rows(Table* t) noexcept:
+    t.rows[SOFTMAX][0], t.rows[SOFTMAX][1] = <rows_t> softmax_rows[float], <rows_t> softmax_rows[double]
+    t.rows[LOG_SOFTMAX][0], t.rows[LOG_SOFTMAX][1] = <rows_t> log_softmax_rows[float], <rows_t> log_softmax_rows[double]
+    t.rows[LOGSUMEXP][0], t.rows[LOGSUMEXP][1] = <rows_t> logsumexp_rows[float], <rows_t> logsumexp_rows[double]
+    t.rows[SOFTMAX_BACKWARD][0] = <rows_t> softmax_backward_rows[float]
+    t.rows[SOFTMAX_BACKWARD][1] = <rows_t> softmax_backward_rows[double]
+    t.rows[LOG_SOFTMAX_BACKWARD][0] = <rows_t> log_softmax_backward_rows[float]
+    t.rows[LOG_SOFTMAX_BACKWARD][1] = <rows_t> log_softmax_backward_rows[double]
+    t.rows[CROSS_ENTROPY][0], t.rows[CROSS_ENTROPY][1] = <rows_t> cross_entropy_rows[float], <rows_t> cross_entropy_rows[double]
+    t.rows[CROSS_ENTROPY_DENSE][0], t.rows[CROSS_ENTROPY_DENSE][1] = <rows_t> dense_rows[float], <rows_t> dense_rows[double]
+    t.rows[NLL][0], t.rows[NLL][1] = <rows_t> nll_rows[float], <rows_t> nll_rows[double]

@@ -1,0 +1,49 @@
+# The table of kernels that one instruction set provides, and the jobs that the engine hands to it.
+from libc.stdint cimport int64_t
+
+cdef enum:
+    LANES = 16            # every kernel works on whole groups of 16 elements
+    MAX_FORMULAS = 128
+    SHORT_ROW = 64        # rows with fewer classes are transposed: 16 rows side by side
+    PIECE = 2048          # longer rows are reduced piece by piece
+
+# Elementwise loops: arrays, parameters, number of elements (a multiple of LANES).
+ctypedef void (*kernel_t)(void** arrays, const double* params, Py_ssize_t n) noexcept nogil
+
+# The sum of n values, 16 lanes wide, in float64.
+ctypedef double (*sum_t)(const void* values, Py_ssize_t n) noexcept nogil
+
+# values[i] *= factor * weights[i] (weights may be NULL); 0 where mask is 0 (mask may be NULL)
+ctypedef void (*weigh_t)(void* values, const void* weights, const unsigned char* mask, double factor, Py_ssize_t n) noexcept nogil
+
+cdef struct View:         # (outer, C, inner), strides in elements
+    char* data
+    Py_ssize_t outer, classes, inner
+
+cdef struct Rows:
+    Py_ssize_t n_rows, n_classes, inner
+    View x, out, hess, aux          # aux: probabilities, or the upstream gradient of a backward
+    const void* target              # class indices
+    bint wide_target                # int64, else int32
+    bint want_hess, want_grad
+    int64_t ignore_index
+    const void* class_weight
+    const void* row_weight
+    const void* upstream
+    void* value
+    double smoothing, z_loss, scale
+
+# Rows begin..end; scratch has room for 3 * (C rounded up to LANES) * LANES or 3 * (C + LANES) values; sum = compensated [hi, lo].
+ctypedef void (*rows_t)(const Rows* job, Py_ssize_t begin, Py_ssize_t end, void* scratch, double* sum) noexcept nogil
+
+cdef enum:
+    SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, SOFTMAX_BACKWARD, LOG_SOFTMAX_BACKWARD, CROSS_ENTROPY, CROSS_ENTROPY_DENSE, NLL, N_ROW_OPS
+
+cdef struct Table:
+    const char* isa
+    kernel_t activation[MAX_FORMULAS][2][3]
+    kernel_t loss[MAX_FORMULAS][2][4]
+    kernel_t step[MAX_FORMULAS][2]
+    sum_t sum[2]
+    weigh_t weigh[2]
+    rows_t rows[N_ROW_OPS][2]

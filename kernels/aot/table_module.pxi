@@ -1,0 +1,53 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, infer_types=True
+# The kernels of one instruction set: setup.py builds this text once for each, with that set's compiler flags.
+from libc.math cimport INFINITY, NAN, exp
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from cpython.pycapsule cimport PyCapsule_New
+
+include "table.pxi"
+include "sums.pxi"
+include "formulas.pxi"
+include "kernels.pxi"
+include "rows.pxi"
+
+
+cdef double sum_of(const real* values, Py_ssize_t n) noexcept nogil:
+    cdef double total[LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        total[l] = 0
+    for i from 0 <= i < n - n % LANES by LANES:
+        for l in range(LANES):
+            total[l] += values[i + l]
+    for l in range(n % LANES):
+        total[l] += values[n - n % LANES + l]
+    return sum_lanes(total)
+
+
+cdef void weigh_by(real* values, const real* weights, const unsigned char* mask, double factor, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef real a = <real> factor
+    if weights != NULL:
+        for i in range(n):
+            values[i] = values[i] * weights[i]
+    if factor != 1:
+        for i in range(n):
+            values[i] = values[i] * a
+    if mask != NULL:
+        for i in range(n):
+            values[i] = values[i] if mask[i] else <real> 0
+
+
+cdef Table TABLE
+
+
+def table():
+    """The address of this instruction set's kernels."""
+    return PyCapsule_New(&TABLE, "fastloss.table", NULL)
+
+
+fill_elementwise(&TABLE)
+fill_rows(&TABLE)
+TABLE.sum[0], TABLE.sum[1] = <sum_t> sum_of[float], <sum_t> sum_of[double]
+TABLE.weigh[0], TABLE.weigh[1] = <weigh_t> weigh_by[float], <weigh_t> weigh_by[double]

@@ -1,0 +1,1 @@
+"""CUDA kernels: the formulas as device functions."""
