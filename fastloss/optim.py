@@ -320,9 +320,7 @@ class _Optimizer:
         """
         grads = self._list(grads)
         used = range(len(grads))
-        if self._ready(grads):
-            grads = list(map(np.ndarray.ravel, grads))
-        else:
+        if not self._ready(grads):
             grads = list(map(self._converted, used, grads, _names("grads", self._keys)))
             used = [i for i in used if grads[i] is not None]
         scale = -grad_scale if self.maximize else grad_scale
