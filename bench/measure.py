@@ -61,8 +61,12 @@ def check(row):
             assert error <= row.tolerance * scale, f"{row.name}: {error:.2e} off {name}, of {scale:.2e}"
 
 
+SETTLE = 2e-3  # seconds in which the threads of the call before stop spinning
+
+
 def sample(call, n):
     """Return the seconds of one call, out of n in a row."""
+    time.sleep(SETTLE)
     start = time.perf_counter()
     for _ in repeat(None, n):
         call()

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from tests import reference
 from tests.cases import CASES, DTYPES
 
 from .measure import flatten
@@ -17,37 +18,48 @@ PARTS = {
     "softmax": ("",),
     "elementwise": ("", "value_and_grad"),
     "rows": ("", "value_and_grad"),
-    "optimizer": ("step",),
 }
+
+
+def in_place(result, function, *arguments, **keywords):
+    """Call the function, return what it changed."""
+    function(*arguments, **keywords)
+    return result
 
 
 def call(case, part, arguments):
     """Return the call of that part of a case, without arguments."""
-    if part == "step":
-        param, *grads = arguments
-        optimizer = case.function([param], lr=1e-3)
-
-        def step():
-            optimizer.step(grads[:1])
-            return param
-
-        return step
-    if part == "backward":
-        arguments = (np.ones_like(arguments[0]), *arguments)
-    keywords = {"axis": 1} if case.family == "softmax" else {}
-    return partial(getattr(case.function, part) if part else case.function, *arguments, **keywords)
+    function = getattr(case.function, part) if part else case.function
+    match case.family:
+        case "optimizer":
+            param, grad = arguments[:2]
+            return partial(in_place, param, function([param], lr=1e-3).step, [grad])
+        case "step":
+            param, grad = arguments[:2]
+            if case.reference is reference.sgd:
+                return partial(in_place, param, function, param, grad, lr=1e-3)
+            return partial(
+                in_place, param, function, param, grad, *np.zeros_like([param, param]), step=1, lr=1e-3
+            )
+        case "clip":
+            return partial(function, list(arguments), max_norm=1.0)
+        case "softmax":
+            return partial(function, *arguments, axis=1)
+        case _:
+            upstream = [np.ones_like(arguments[0])] if part == "backward" else []
+            return partial(function, *upstream, *arguments)
 
 
 def rows():
     for case in CASES:
         for shape in case.bench:
-            for part in PARTS[case.family]:
+            for part in PARTS.get(case.family, ("",)):
                 words = case.name, case.label, part, "x".join(map(str, shape))
                 yield pytest.param(case, shape, part, id="-".join(filter(None, words)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
-@pytest.mark.parametrize(("case", "shape", "part"), rows())
+@pytest.mark.parametrize(("case", "shape", "part"), list(rows()))
 def test_function(benchmark, case, shape, part, dtype):
     arguments = case.inputs(np.random.default_rng(0), np.dtype(np.float32), shape)
     calls = [
