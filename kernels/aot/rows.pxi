@@ -154,7 +154,7 @@ cdef inline void tile_stats(const real* x, real* e, Py_ssize_t n_classes, bint s
         m[l] = <real> 0 if m[l] == <real> -INFINITY else m[l]
     lanes_exp(x, e, n_classes, store, m, s, k)
     for l in range(LANES):
-        st.s[l] = <double> s[l] - <double> s[LANES + l]
+        st.s[l] = NAN if st.m[l] == INFINITY else <double> s[l] - <double> s[LANES + l]
         st.k[l] = k[l]
 
 
@@ -209,7 +209,7 @@ cdef inline void row_stats(const real* x, real* e, Py_ssize_t n, bint store, rea
             two_sum(total, sk)
         else:
             two_sum(total, (sk + kk) * exp(top - st.m[lane]))
-    st.s[lane] = total[0] + total[1]
+    st.s[lane] = NAN if st.m[lane] == INFINITY else total[0] + total[1]
 
 
 cdef inline const real* long_row(const View* view, const Rows* job, Py_ssize_t r, real* spare) noexcept nogil:
@@ -267,14 +267,14 @@ cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* 
             load_tile[real](e, &job.x, job.inner, n, r, rows)
             tile_stats[real](e, e, n, True, &st)
             for l in range(LANES):
-                a[l] = <real> (NAN if st.m[l] == -INFINITY else 1.0 / (st.k[l] + st.s[l]))
+                a[l] = <real> (1.0 / (st.k[l] + st.s[l]))
             lanes_scale[real](e, n, a)
             store_tile[real](e, &job.out, job.inner, n, r, rows)
     else:
         for r in range(begin, end):
             row_stats[real](long_row[real](&job.x, job, r, spare), e, n, True, tops, &st, 0)
             scaled_copy[real](e, (<real*> job.out.data + row_at(&job.out, job.inner, r)), job.out.classes, n, tops, st.m[0],
-                              NAN if st.m[0] == -INFINITY else 1.0 / (st.k[0] + st.s[0]))
+                              1.0 / (st.k[0] + st.s[0]))
 
 
 cdef void log_softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:

@@ -1,4 +1,3 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, infer_types=True
 # The kernels of one instruction set: setup.py builds this text once for each, with that set's compiler flags.
 from libc.math cimport INFINITY, NAN, exp
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
