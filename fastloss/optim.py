@@ -125,6 +125,22 @@ def _flat(array, order):
     return array.ravel(order)
 
 
+def _write(array, flat, order):
+    array[...] = flat.reshape(array.shape, order=order)
+
+
+def _finish(*calls):
+    """All calls, each (function, *arguments): Ctrl-C waits until the step is finished."""
+    interrupt = None
+    for function, *arguments in calls:
+        try:
+            function(*arguments)
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
 def _owners(array):
     """Ids of the array and of all that it is a view of."""
     while array is not None:
@@ -328,7 +344,8 @@ class _Optimizer:
             _number("max_norm", max_norm)
             scale *= _clip_factor(abs(scale) * _total_norm([grads[i] for i in used], 2), max_norm)
 
-        whole = self._groups_of_all is not None and len(used) == len(grads)
+        every = len(used) == len(grads)
+        whole = every and self._groups_of_all is not None
         rule = self._rule()
         jobs, copies = [], {}
         for members, params, *states in self._groups_of_all if whole else self._groups(used):
@@ -342,10 +359,13 @@ class _Optimizer:
             jobs.append((name, list(zip(params, [grads[i] for i in members], *states)), scalars))
 
         engine = kernels()
-        for job in jobs:
-            engine.step(*job)
-        for i, copy in copies.items():
-            self._params[i][...] = copy.reshape(self._params[i].shape)
+        _finish(
+            *((engine.step, *job) for job in jobs),
+            *((_write, self._params[i], copy, "C") for i, copy in copies.items()),
+            (self._count, slice(None) if every else used, whole),
+        )
+
+    def _count(self, used, whole):
         self._steps += 1
         self._updates[used] += 1
         if not whole:
@@ -664,11 +684,12 @@ def _step_one(rule, param, grad, **states):
     if any(np.may_share_memory(grad, array) for array in arrays):
         grad = grad.copy()
     flat = [_flat(array, order) for array in arrays]
+    copies = [(a, f) for a, f in zip(arrays, flat) if not np.may_share_memory(a, f)]
     if param.size:
-        kernels().step(name, [(flat[0], grad, *flat[1:])], scalars)
-    for array, new in zip(arrays, flat):
-        if not np.may_share_memory(array, new):
-            array[...] = new.reshape(array.shape, order=order)
+        _finish(
+            (kernels().step, name, [(flat[0], grad, *flat[1:])], scalars),
+            *((_write, array, copy, order) for array, copy in copies),
+        )
 
 
 def sgd_step(
@@ -830,13 +851,13 @@ def _total_norm(grads, norm_type):
         for grad in grads:
             flat = grad.ravel("K")
             for start in range(0, flat.size, _BLOCK):
-                block = np.abs(flat[start : start + _BLOCK], dtype=np.float64)
+                block = flat[start : start + _BLOCK].astype(np.float64, copy=False)
                 if norm_type == 2:
                     total += np.dot(block, block)
                 elif isfinite(norm_type):
-                    total += np.sum(block**norm_type)
+                    total += np.sum(np.abs(block) ** norm_type)
                 else:
-                    total = np.maximum(total, block.max())
+                    total = np.maximum(total, np.abs(block).max())
         return np.float64(total) ** (1 / norm_type) if isfinite(norm_type) else np.float64(total)
 
 
@@ -894,6 +915,6 @@ def clip_grad_norm(grads, max_norm, norm_type=2, error_if_nonfinite=False):
     if factor != 1:
         with np.errstate(all="ignore"):
             for grad in grads:
-                dtype = np.result_type(grad.dtype, np.float32)
-                np.multiply(grad, dtype.type(factor), out=grad, dtype=dtype, casting="unsafe")
+                working = np.float64 if grad.itemsize == 8 else np.float32
+                np.multiply(grad, working(factor), out=grad, casting="unsafe")
     return norm

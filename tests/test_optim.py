@@ -24,7 +24,11 @@ def options(**choices):
 SGD_OPTIONS = [
     o
     for o in options(
-        momentum=[0, 0.9], dampening=[0, 0.3], weight_decay=[0, 0.1], nesterov=[False, True], maximize=[False, True]
+        momentum=[0, 0.9],
+        dampening=[0, 0.3],
+        weight_decay=[0, 0.1],
+        nesterov=[False, True],
+        maximize=[False, True],
     )
     if not (o["nesterov"] and (o["dampening"] or not o["momentum"]))
 ]
@@ -48,7 +52,9 @@ FEW = [
 
 def name(case):
     cls, settings = case
-    words = (k if v is True else f"{k}={v}" for k, v in settings.items() if v and k not in ("lr", "betas", "eps"))
+    words = (
+        k if v is True else f"{k}={v}" for k, v in settings.items() if v and k not in ("lr", "betas", "eps")
+    )
     return "-".join([cls.__name__, *words])
 
 
@@ -113,7 +119,7 @@ def test_many_steps_follow_the_textbook(engine, rng, case):
 
 
 @every_case
-def test_many_steps_follow_torch(backend, rng, torch, case):
+def test_many_steps_follow_torch(rng, torch, case):
     cls, settings = case
     params = normal(rng)
     theirs = [torch.nn.Parameter(torch.tensor(p)) for p in params]
@@ -304,7 +310,9 @@ def test_bfloat16_gradients_are_widened(backend, rng):
     assert 0.09 < np.linalg.norm(grad.astype(np.float64)) < 0.11
 
 
-@pytest.mark.parametrize("view", [lambda w: w, lambda w: w[:], lambda w: w[::-1], lambda w: w.astype(np.float32)])
+@pytest.mark.parametrize(
+    "view", [lambda w: w, lambda w: w[:], lambda w: w[::-1], lambda w: w.astype(np.float32)]
+)
 def test_a_gradient_that_is_the_parameter_is_read_as_it_was(backend, rng, view):
     start = rng.normal(size=3000).astype(np.float32)
     params = [start.copy(), start.copy()]
@@ -337,6 +345,50 @@ def test_a_step_allocates_no_arrays(backend):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100_000
+
+
+@pytest.mark.parametrize("call", [0, 1])
+def test_an_interrupted_step_is_finished(backend, rng, monkeypatch, call):
+    """Ctrl-C is seen when a kernel returns: here after the float32 or after the float64 parameters."""
+
+    class Interrupted:
+        calls = 0
+
+        def step(self, *arguments):
+            kernels.step(*arguments)
+            self.calls += 1
+            if self.calls == call + 1:
+                raise KeyboardInterrupt
+
+    def params():
+        return [np.ones(9, np.float32), np.ones((9, 2))[:, 0]]
+
+    grads = [rng.normal(size=9).astype(np.float32), rng.normal(size=9)]
+    whole, cut = params(), params()
+    opts = optim.Adam(whole), optim.Adam(cut)
+    opts[0].step(grads)
+    kernels = optim.kernels()
+    interrupted = Interrupted()
+    monkeypatch.setattr(optim, "kernels", lambda: interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        opts[1].step(grads)
+    monkeypatch.undo()
+    opts[0].step(grads)
+    opts[1].step(grads)
+    same_bits(whole, cut)
+
+
+def test_a_step_that_cannot_start_changes_nothing(monkeypatch):
+    class Full:
+        def step(self, *arguments):
+            raise MemoryError
+
+    param = np.ones(9)
+    opt = optim.Adam(param)
+    monkeypatch.setattr(optim, "kernels", Full)
+    with pytest.raises(MemoryError):
+        opt.step(np.ones(9))
+    assert opt.state_dict()["step"] == 0 and (param == 1).all()
 
 
 # Structures
@@ -664,7 +716,13 @@ def test_parameters_of_the_wrong_type():
 
 def test_parameters_that_overlap():
     a = np.zeros((6, 8))
-    for params in ([a, a], [a[:4], a[3:]], [a[:, :5], a[:, 4:]], [a.reshape(-1)[::2], a], [a[::2], a[::-1, 3]]):
+    for params in (
+        [a, a],
+        [a[:4], a[3:]],
+        [a[:, :5], a[:, 4:]],
+        [a.reshape(-1)[::2], a],
+        [a[::2], a[::-1, 3]],
+    ):
         with pytest.raises(ValueError, match=r"params\[\d\] overlaps params\[\d\] in memory"):
             optim.SGD(params)
     with pytest.raises(ValueError, match="overlaps itself"):
