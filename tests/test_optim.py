@@ -467,7 +467,7 @@ def test_grad_scale_and_max_norm_are_scaled_gradients(backend, rng, case):
         np.testing.assert_allclose(ours, want, rtol=1e-12)
 
 
-@every_case
+@few_cases
 def test_the_average_follows_the_parameters(engine, rng, dtype, case):
     cls, settings = case
     params = normal(rng, dtype)

@@ -24,7 +24,7 @@ def _moments(grad, exp_avg, exp_avg_sq, weight1, beta2, weight2):
 
 def _largest(a, b):
     # NaN in either stays
-    return select(b <= a, a, select(a == a, b, a))
+    return select(b <= a, a, select(b > a, b, a + b))
 
 
 # SGD (Sutskever et al. 2013). weight = 1 - dampening, but a buffer's first step is buffer = grad:
