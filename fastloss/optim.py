@@ -247,7 +247,7 @@ class _Optimizer:
         self._owners = {owner for p in self._params for owner in _owners(p)}
         # not contiguous: each step works on a copy
         self._strided = {
-            i for i, f in enumerate(flat) if not np.may_share_memory(f, self._params[i])
+            i for i, f in enumerate(flat) if f.size and not np.may_share_memory(f, self._params[i])
         }
         states = (list(map(_flat, state, self._orders)) for state in self._states.values())
         self._columns = [[None if i in self._strided else f for i, f in enumerate(flat)], *states]
