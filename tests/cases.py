@@ -204,12 +204,12 @@ OPTIONS = {
     "scale": lambda rng, a: (a, {"b": _positive(rng, a[0].shape, a[0].dtype)}),
     "signed": lambda rng, a: (a, {"b": rng.choice([-1.0, 1.0], a[0].shape).astype(a[0].dtype), "return_sign": True}),
     "keepdims": _keywords(keepdims=True),
-    "weights_and_mask": _together("weight", "sample_weight", "mask"),
+    "both_weights_and_mask": _together("weight", "sample_weight", "mask"),
     "all_of_nll": _together("class_weight", "ignore", "row_mask", "sample_weight"),
     "all_of_indices": _together("class_weight", "ignore", "smooth", "z_loss", "row_mask", "sample_weight"),
     "all_of_probabilities": _together("class_weight", "smooth", "z_loss", "row_mask", "sample_weight"),
 }  # fmt: skip
-ELEMENTWISE = "plain", "weight", "mask", "sample_weight", "weights_and_mask"
+ELEMENTWISE = "plain", "weight", "mask", "sample_weight", "both_weights_and_mask"
 
 # Few classes (rows across lanes, more rows than a tile), many classes (lanes along the row, with a
 # tail), one row, one class, and classes on an inner axis (lanes along what follows).
@@ -344,7 +344,7 @@ CASES = (
 # Public names that compute nothing: their tests are in test_package.py and test_threads.py.
 CONTROL = {
     "Partial", "optim", "backend", "set_backend", "get_backend", "threads", "set_num_threads", "get_num_threads",
-    "show_config", "__version__",
+    "show_config",
 }  # fmt: skip
 
 

@@ -112,14 +112,19 @@ def derivatives(function, order, *arguments, **parameters):
 @exact
 def softmax(x, axis=None, where=True):
     e = _where(where, exp(lift(x)), 0)
-    return e / e.sum(axis=axis, keepdims=True)
+    return e / _positive(e.sum(axis=axis, keepdims=True))
 
 
 @exact
 def log_softmax(x, axis=None, where=True):
     x = lift(x)
-    total = _where(where, exp(x), 0).sum(axis=axis, keepdims=True)
+    total = _positive(_where(where, exp(x), 0).sum(axis=axis, keepdims=True))
     return _where(where, log(exp(x) / total), -INF)
+
+
+def _positive(total):
+    """A row without entries has probabilities 0, whatever its total."""
+    return _where(total > 0, total, 1)
 
 
 def softmin(x, axis=None, where=True):

@@ -37,6 +37,21 @@ def assert_close(got, want, limit, size=0.0, what=""):
         )
 
 
+def assert_same(got, want, what=""):
+    """Fail unless every bit is equal, and shape and dtype; NaN is equal to NaN, -0 is not 0."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert (got.dtype, got.shape) == (want.dtype, want.shape), what
+    if got.tobytes() == want.tobytes():
+        return
+    differs = ~((got == want) & (np.signbit(got) == np.signbit(want)) | np.isnan(got) & np.isnan(want))
+    if differs.any():
+        first = np.unravel_index(differs.argmax(), got.shape)
+        raise AssertionError(
+            f"{what}: {int(differs.sum())} of {got.size} differ, first at {tuple(map(int, first))}: "
+            f"got {got[first]!r}, want {want[first]!r}"
+        )
+
+
 def widen(array):
     """longdouble, from floats or mpmath numbers (split in two doubles, so that 64 bits survive)."""
     array = np.asarray(array)
