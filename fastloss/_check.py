@@ -105,8 +105,10 @@ def outs(value, count):
     """out= of a call with several results: a tuple with None where a new array is wanted."""
     if value is None:
         return (None,) * count
-    if not isinstance(value, tuple) or len(value) != count:
-        raise TypeError(f"out is {type(value).__name__}; it must be a tuple of {count}, with None for a result that is to be allocated")
+    if not isinstance(value, tuple):
+        raise TypeError(f"out is a {type(value).__name__}; it must be a tuple of {count}, None for a result that is to be allocated")
+    if len(value) != count:
+        raise ValueError(f"out has {len(value)} entries; it must have {count}, None for a result that is to be allocated")
     return value
 
 

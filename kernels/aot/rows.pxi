@@ -52,7 +52,7 @@ cdef inline void lanes_exp(const real* x, real* e, Py_ssize_t n, bint store, con
     cdef real k[LANES]
     cdef real t[LANES]
     cdef Py_ssize_t i, l
-    cdef real v, d, b, lo, y, z, low = lowest(m_[0])
+    cdef real v, d, b, lo, top, y, z, low = lowest(m_[0])
     for l in range(LANES):
         m[l], s[l], k[l], c[l] = m_[l], s_[l], k_[l], s_[LANES + l]
     for i in range(n):
@@ -63,11 +63,12 @@ cdef inline void lanes_exp(const real* x, real* e, Py_ssize_t n, bint store, con
             lo = (v - (d + b)) - (m[l] - b)             # d + lo is x - m exactly
             lo = <real> 0 if d < low else lo            # exp_split stops there too
             t[l] = exp_of(d, lo)
-            y = (<real> 0 if v == m[l] else t[l]) - c[l]
+            top = <real> 1 if v == m[l] else <real> 0   # where t is 1 exactly
+            k[l] = k[l] + top
+            y = (t[l] - top) - c[l]
             z = s[l] + y
             c[l] = (z - s[l]) - y
             s[l] = z
-            k[l] = k[l] + <real> 1 if v == m[l] else k[l]
         if store:
             for l in range(LANES):
                 e[i * LANES + l] = t[l]
@@ -429,16 +430,21 @@ cdef inline void backward_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end
 cdef struct Batch:        # what 16 rows need beside their statistics
     int64_t y[LANES]      # class, -1: the row is absent
     double x_y[LANES]     # its logit
+    double e_y[LANES]     # exp(x_y - m)
     double w[LANES]       # sum of target weights; index targets: the weight of the class
     double dot[LANES]     # sum of target weights times (m - x)
     double u[LANES]       # row weight
     double up[LANES]      # scale * row weight * upstream
 
 
+cdef inline double class_weight(const Rows* job, int64_t y, const real* like) noexcept nogil:
+    return (<const real*> job.class_weight)[y] if job.class_weight != NULL else 1.0
+
+
 cdef inline void load_batch(const Rows* job, Py_ssize_t r, Py_ssize_t rows, Batch* b, const real* like) noexcept nogil:
     cdef Py_ssize_t l
     for l in range(LANES):
-        b.y[l], b.u[l], b.x_y[l], b.w[l], b.dot[l] = -1, 0, 0, 0, 0
+        b.y[l], b.u[l], b.x_y[l], b.e_y[l], b.w[l], b.dot[l] = -1, 0, 0, 0, 0, 0
         if l < rows:
             b.u[l] = (<const real*> job.row_weight)[r + l] if job.row_weight != NULL else 1.0
             if job.target == NULL:
@@ -449,13 +455,10 @@ cdef inline void load_batch(const Rows* job, Py_ssize_t r, Py_ssize_t rows, Batc
                 b.y[l] = (<const int32_t*> job.target)[r + l]
             if b.u[l] == 0 or (job.target != NULL and b.y[l] == job.ignore_index):
                 b.y[l], b.u[l] = -1, 0
+        b.w[l] = class_weight[real](job, b.y[l], like) if b.y[l] >= 0 and job.target != NULL else 0.0
         b.up[l] = job.scale * b.u[l]
         if job.upstream != NULL and b.y[l] >= 0:
             b.up[l] *= (<const real*> job.upstream)[r + l]
-
-
-cdef inline double class_weight(const Rows* job, int64_t y, const real* like) noexcept nogil:
-    return (<const real*> job.class_weight)[y] if job.class_weight != NULL else 1.0
 
 
 cdef inline void zero_lane(real* t, Py_ssize_t n, Py_ssize_t l) noexcept nogil:
@@ -471,12 +474,13 @@ cdef inline void zero_row(const View* view, const Rows* job, Py_ssize_t r, const
         out[c * view.classes] = 0
 
 
-cdef inline double target_gradient(const Batch* b, const Stats* st, Py_ssize_t l, double z_lse) noexcept nogil:
+cdef inline void target_gradients(const Batch* b, const Stats* st, const double* z_lse, double* gradient) noexcept nogil:
     """(w + 2 z lse) p_y - w with 1 - p_y formed without cancellation"""
-    cdef double total = st.k[l] + st.s[l]
-    cdef double e = exp(b.x_y[l] - st.m[l])
-    cdef double rest = (st.k[l] - 1.0) + st.s[l] if b.x_y[l] == st.m[l] else st.k[l] + (st.s[l] - e)
-    return b.up[l] * (2.0 * z_lse * e - b.w[l] * rest) / total
+    cdef double rest
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        rest = (st.k[l] - 1.0) + st.s[l] if b.x_y[l] == st.m[l] else st.k[l] + (st.s[l] - b.e_y[l])
+        gradient[l] = b.up[l] * (2.0 * z_lse[l] * b.e_y[l] - b.w[l] * rest) / (st.k[l] + st.s[l])
 
 
 cdef inline void batch_losses(const Rows* job, Py_ssize_t r, Py_ssize_t rows, const Batch* b, const Stats* st,
@@ -544,81 +548,106 @@ cdef inline void copy_row(const real* e, const View* view, const Rows* job, Py_s
             out[c * view.classes] = e[c]
 
 
+cdef inline void cross_entropy_long(const Rows* job, Py_ssize_t r, Py_ssize_t l, real* e, real* h, real* tops, Batch* b, Stats* st) noexcept nogil:
+    """One long row, lane l of its batch: statistics, and the gradient and Hessian where wanted."""
+    cdef Py_ssize_t n = job.n_classes
+    cdef const real* x = <real*> job.x.data + row_at(&job.x, job.inner, r)
+    cdef real* out
+    cdef double z_lse = 0
+    cdef double factor[LANES]
+    cdef double two_z[LANES]
+    b.x_y[l] = x[b.y[l] * job.x.classes]
+    row_stats[real](long_row[real](&job.x, job, r, h), e, n, job.want_grad or job.want_hess, tops, st, l)
+    if not (job.want_grad or job.want_hess):
+        return
+    if job.z_loss != 0:
+        z_lse = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l]))
+    factor[l], two_z[l] = b.up[l] * (b.w[l] + 2.0 * z_lse), 2.0 * job.z_loss * b.up[l]
+    if job.want_hess:
+        to_one_top[real](e, n, tops, st.m[l])
+        lanes_hessian[real](e, h, (n + LANES - 1) // LANES, factor, two_z, st, l, False)
+        copy_row[real](h, &job.hess, job, r)
+    if job.want_grad:
+        out = <real*> job.out.data + row_at(&job.out, job.inner, r)
+        b.e_y[l] = e[b.y[l]]
+        if tops[b.y[l] // PIECE] != st.m[l]:
+            b.e_y[l] *= exp(tops[b.y[l] // PIECE] - st.m[l])
+        scaled_copy[real](e, out, job.out.classes, n, tops, st.m[l], factor[l] / (st.k[l] + st.s[l]))
+
+
 cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
     """Class indices without smoothing: only the entry of the class differs from a scaled softmax."""
     cdef Py_ssize_t n = job.n_classes, r, l, rows, padded
-    cdef bint short = n < SHORT_ROW, store = job.want_grad or job.want_hess
+    cdef bint short = n < SHORT_ROW
     padded = n * LANES if short else n + LANES
     cdef real* e = scratch
     cdef real* h = e + padded
     cdef real* tops = h + padded
-    cdef const real* x
     cdef real a[LANES]
     cdef double factor[LANES]
     cdef double two_z[LANES]
     cdef double z_lse[LANES]
+    cdef double gradient[LANES]
     cdef Stats st
     cdef Batch b
     cdef Sums sums
     clear_lanes(&sums)
+    for l in range(LANES):
+        st.m[l], st.k[l], st.s[l] = 0, 1, 0
     for r from begin <= r < end by LANES:
         rows = LANES if end - r > LANES else end - r
         load_batch[real](job, r, rows, &b, scratch)
         if short:
             load_tile[real](e, &job.x, job.inner, n, r, rows)
-            for l in range(rows):
+            for l in range(LANES):
                 if b.y[l] >= 0:
                     b.x_y[l] = e[b.y[l] * LANES + l]
-                    b.w[l] = class_weight[real](job, b.y[l], scratch)
-            tile_stats[real](e, e, n, store, &st)
-        for l in range(LANES):
-            if not short:
-                st.m[l], st.k[l], st.s[l] = 0, 1, 0
+            tile_stats[real](e, e, n, job.want_grad or job.want_hess, &st)
+            for l in range(LANES):
                 if b.y[l] >= 0:
-                    b.w[l] = class_weight[real](job, b.y[l], scratch)
-                    x = (<real*> job.x.data + row_at(&job.x, job.inner, r + l))
-                    b.x_y[l] = x[b.y[l] * job.x.classes]
-                    row_stats[real](long_row[real](&job.x, job, r + l, h), e, n, store, tops, &st, l)
-            z_lse[l] = 0
-            if job.z_loss != 0 and b.y[l] >= 0:
-                z_lse[l] = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l]))
-            two_z[l] = 2.0 * job.z_loss * b.up[l]
-            factor[l] = b.up[l] * (b.w[l] + 2.0 * z_lse[l])
-            a[l] = <real> (factor[l] / (st.k[l] + st.s[l]))
-            if not short and store and l < rows:
-                if b.y[l] < 0:
-                    if job.want_grad:
-                        zero_row[real](&job.out, job, r + l, scratch)
-                    if job.want_hess:
-                        zero_row[real](&job.hess, job, r + l, scratch)
-                    continue
-                if job.want_hess:
-                    to_one_top[real](e, n, tops, st.m[l])
-                    lanes_hessian[real](e, h, (n + LANES - 1) // LANES, factor, two_z, &st, l, False)
-                    copy_row[real](h, &job.hess, job, r + l)
-                if job.want_grad:
-                    scaled_copy[real](e, (<real*> job.out.data + row_at(&job.out, job.inner, r + l)), job.out.classes, n, tops, st.m[l],
-                                      factor[l] / (st.k[l] + st.s[l]))
-                    (<real*> job.out.data + row_at(&job.out, job.inner, r + l))[b.y[l] * job.out.classes] = <real> target_gradient(&b, &st, l, z_lse[l])
+                    b.e_y[l] = e[b.y[l] * LANES + l]
+        else:
+            for l in range(rows):
+                if b.y[l] >= 0:
+                    cross_entropy_long[real](job, r + l, l, e, h, tops, &b, &st)
         for l in range(LANES):
             b.dot[l] = b.w[l] * (st.m[l] - b.x_y[l])
         batch_losses[real](job, r, rows, &b, &st, &sums, scratch)
-        if not short or not store:
+        if not (job.want_grad or job.want_hess):
             continue
-        if job.want_hess:
+        for l in range(LANES):
+            z_lse[l] = 0
+        if job.z_loss != 0:
+            for l in range(LANES):
+                z_lse[l] = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l]))
+        for l in range(LANES):
+            two_z[l] = 2.0 * job.z_loss * b.up[l]
+            factor[l] = b.up[l] * (b.w[l] + 2.0 * z_lse[l])
+            a[l] = <real> (factor[l] / (st.k[l] + st.s[l]))
+        target_gradients(&b, &st, z_lse, gradient)
+        if short and job.want_hess:
             lanes_hessian[real](e, h, n, factor, two_z, &st, 0, True)
             for l in range(rows):
                 if b.y[l] < 0:
                     zero_lane[real](h, n, l)
             store_tile[real](h, &job.hess, job.inner, n, r, rows)
-        if job.want_grad:
+        if short and job.want_grad:
             lanes_scale[real](e, n, a)
             for l in range(rows):
                 if b.y[l] < 0:
                     zero_lane[real](e, n, l)
                 else:
-                    e[b.y[l] * LANES + l] = <real> target_gradient(&b, &st, l, z_lse[l])
+                    e[b.y[l] * LANES + l] = <real> gradient[l]
             store_tile[real](e, &job.out, job.inner, n, r, rows)
+        if not short:
+            for l in range(rows):
+                if b.y[l] < 0:
+                    if job.want_grad:
+                        zero_row[real](&job.out, job, r + l, scratch)
+                    if job.want_hess:
+                        zero_row[real](&job.hess, job, r + l, scratch)
+                elif job.want_grad:
+                    (<real*> job.out.data + row_at(&job.out, job.inner, r + l))[b.y[l] * job.out.classes] = <real> gradient[l]
     total_lanes(&sums, acc)
 
 
@@ -777,7 +806,7 @@ cdef void nll_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scra
             if job.want_hess:
                 zero_row[real](&job.hess, job, r + l, scratch)
             if b.y[l] >= 0:
-                w = class_weight[real](job, b.y[l], scratch)
+                w = b.w[l]
                 loss[l] = -w * b.u[l] * (<real*> job.x.data + row_at(&job.x, job.inner, r + l))[b.y[l] * job.x.classes]
                 if job.want_grad:
                     (<real*> job.out.data + row_at(&job.out, job.inner, r + l))[b.y[l] * job.out.classes] = <real> (-w * b.up[l])
