@@ -2,18 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml setup.py $(shell find kernels -path kernels/_generated -prune -o -type f \
-             -name '*.p*' -print -o -name '*.h*' -print | grep -v __pycache__)
+SOURCES := pyproject.toml setup.py $(shell find kernels/aot kernels/formulas kernels/generate.py \
+             -name '*.p[xy]*' -o -name '*.h*' | grep -v __pycache__)
 
 .PHONY: demo test bench wheel clean
 
-demo: $(VENV)/.installed-$(or $(EXTRAS),demo)
+demo: $(VENV)/.with-$(or $(EXTRAS),demo)
 	$(BIN)/python -m fastloss demo --png demo.png
 
-test: $(VENV)/.installed-$(or $(EXTRAS),test)
+test: $(VENV)/.with-$(or $(EXTRAS),test)
 	$(BIN)/python -m pytest tests
 
-bench: $(VENV)/.installed-$(or $(EXTRAS),bench)
+bench: $(VENV)/.with-$(or $(EXTRAS),bench)
 	$(BIN)/python -m bench --json bench.json --png bench.png
 
 wheel: | $(BIN)/python
@@ -23,9 +23,14 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info kernels/_generated
 	find fastloss kernels -name '*.so' -delete
 
-# pip runs again only when the build's own inputs changed; Python files of fastloss/ are used in place.
-$(VENV)/.installed-%: $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --editable '.[$*]'
+# The extras of the package that .built has installed: nothing is compiled again for them.
+$(VENV)/.with-%: $(VENV)/.built
+	$(BIN)/python -m pip install 'fastloss[$*]'
+	touch $@
+
+# Only what is compiled makes pip run again: the Python files of the checkout are used in place.
+$(VENV)/.built: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --editable .
 	touch $@
 
 $(BIN)/python:
