@@ -102,6 +102,9 @@ def document(results, facts, threads):
         f"Measured on {machine(threads)}. Ratios are a peer's time over ours: medians of interleaved pairs."
     ]
     parts.append(markdown(*summary(results)))
+    floors = [[result.name, f"{result.floor:.0%}"] for result in results if result.floor]
+    if floors:
+        parts.append(markdown(["beside a copy of the same bytes, nothing allocated", "of its speed"], floors))
     if facts:
         lines = [[fact.name, f"{fact.value:.3g} {fact.unit}"] for fact in facts]
         parts.append(markdown(["the package", "measured"], lines))
