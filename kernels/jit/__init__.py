@@ -1,0 +1,237 @@
+"""The Numba backend: the same kernels as `aot`, compiled on first use and kept in Numba's disk cache."""
+
+import ctypes
+from functools import cache
+
+import numpy as np
+
+from .._generated.registry import ACTIVATIONS
+from .layout import LANES, SHORT, TILES
+from .threads import get_num_threads, run, set_num_threads
+
+__all__ = [
+    "check_targets",
+    "cross_entropy",
+    "get_num_threads",
+    "loss",
+    "name",
+    "nll_loss",
+    "set_num_threads",
+    "softmax",
+    "softmax_backward",
+    "step",
+    "total",
+    "ufunc",
+]
+
+name = "numba"
+CHUNK = 65536  # elements of a task and of one partial sum
+STEP_CHUNK = 32768
+TILE = 8192  # elements of a tile of rows, which stays in the first-level cache
+WANTED = {"v": 0b001, "vg": 0b011, "vgh": 0b111, "g": 0b010}  # of value, grad, hess
+
+
+@cache
+def _generated():
+    from .._generated import numba_formulas
+
+    return numba_formulas
+
+
+@cache
+def _drivers():
+    from . import elementwise
+
+    return elementwise
+
+
+def _rows_kernel(kernel, array):
+    return getattr(_generated(), f"{kernel}_f{8 * array.itemsize}")
+
+
+@cache
+def _element_kernel(loop, itemsize):
+    """A compiled element kernel, kept alive for its address."""
+    from .primitives import float32, float64, kernel_address
+
+    function = getattr(_generated(), f"{loop}_f{8 * itemsize}")
+    return kernel_address(function, float64 if itemsize == 8 else float32)
+
+
+def _address(array):
+    return 0 if array is None else array.ctypes.data
+
+
+def _view(array):
+    """Address and strides, in elements, of (outer, classes, inner)."""
+    if array is None:
+        return 0, 0, 0, 0
+    return array.ctypes.data, *(s // array.itemsize for s in array.strides)
+
+
+def _accumulate(acc, partials):
+    """acc, a compensated sum [hi, lo], gains the partial sums in their order."""
+    if acc is None:
+        return
+    hi, lo = acc.tolist()
+    for v in partials.ravel().tolist():
+        s = hi + v
+        b = s - hi
+        error = (hi - (s - b)) + (v - b)
+        hi = s
+        if error == error:  # inf - inf: the sum itself says it all
+            lo += error
+    acc[:] = hi, lo
+
+
+# Elementwise losses
+
+
+def loss(formula, mode, params, inputs, weight, mask, upstream, scale, value, grad, hess, acc):
+    """An elementwise loss over contiguous arrays; value, grad, hess are filled, acc gains the sum."""
+    driver = _drivers()
+    x = inputs[0]
+    kernel = _element_kernel(f"{formula}_{mode}", x.itemsize)
+    wanted, direct = WANTED[mode], 0
+    outputs = [_address(a) for a in (value, grad, hess)]
+    sources = [_address(a) for a in inputs]
+    for k, out in enumerate(outputs):
+        if out and out not in sources and out not in (_address(weight), _address(upstream)):
+            direct |= 1 << k
+    tables = np.array(sources), np.array(outputs), np.array((scale, *params), np.float64)
+    partials = np.zeros((-(-x.size // CHUNK), 2))
+    run(
+        driver.loss, len(partials), x.size, driver.SCRATCH_BYTES,
+        kernel.address, tables[0].ctypes.data, len(sources), _address(weight), _address(mask), _address(upstream),
+        tables[2].ctypes.data, tables[1].ctypes.data, wanted, direct, partials.ctypes.data, x.size, x.itemsize,
+    )  # fmt: skip
+    _accumulate(acc, partials)
+
+
+def total(values, mask, acc):
+    """acc gains the sum of the values where mask (None: everywhere)."""
+    driver = _drivers()
+    partials = np.zeros((-(-values.size // CHUNK), 2))
+    run(
+        driver.total, len(partials), values.size, driver.SCRATCH_BYTES,
+        _address(values), _address(mask), partials.ctypes.data, values.size, values.itemsize,
+    )  # fmt: skip
+    _accumulate(acc, partials)
+
+
+# Rows
+
+
+def _layout(x):
+    """n_rows, n_classes, inner; rows of a tile, its width, the scratch for three tiles; rows of a chunk."""
+    outer, n_classes, inner = x.shape
+    if n_classes < SHORT:
+        group = width = min(LANES, max(16, TILE // max(n_classes, 1) // 16 * 16))
+        tile = width * n_classes
+    else:
+        width = -(-n_classes // 16) * 16
+        group = min(64, max(1, TILE // width))
+        group = 1 << group.bit_length() - 1
+        tile = width * group
+    rows = max(1, CHUNK // max(n_classes, 1))
+    chunk = -(-rows // group) * group
+    return outer * inner, n_classes, inner, group, width, 8 * LANES * TILES + 3 * tile * x.itemsize, chunk
+
+
+def _run_rows(kernel, x, arguments, sums=False, acc=None):
+    n_rows, n_classes, inner, group, width, scratch, chunk = _layout(x)
+    n_chunks = -(-n_rows // chunk)
+    partials = np.zeros((n_chunks, 1))
+    run(
+        _rows_kernel(kernel, x), n_chunks, n_rows * max(n_classes, 1), scratch,
+        *arguments, n_rows, chunk, partials.ctypes.data, n_classes, inner, group, width,
+    )  # fmt: skip
+    _accumulate(acc, partials)
+
+
+def softmax(op, x, out):
+    """op "softmax", "log_softmax": out (outer, C, inner); "logsumexp": out (outer, inner), contiguous."""
+    if x.shape[1] == 0:
+        if op == "logsumexp":
+            out.fill(-np.inf)
+        return
+    code = ("softmax", "log_softmax", "logsumexp").index(op)
+    target = (_address(out), 0, 0, 0) if op == "logsumexp" else _view(out)
+    _run_rows("softmax", x, (code, _view(x), target))
+
+
+def softmax_backward(op, g, y, out):
+    """The gradient of a softmax or log_softmax from the upstream gradient g and the result y."""
+    code = ("softmax", "log_softmax").index(op)
+    _run_rows("softmax_backward", y, (code, _view(g), _view(y), _view(out)))
+
+
+def check_targets(target, n_classes, ignore_index, class_weight, row_weight, sums):
+    """The position of the first index outside [0, n_classes), or -1; sums gains [weight of the used rows, their number]."""
+    weights = class_weight if class_weight is not None else row_weight
+    kernel = _rows_kernel("check_targets", sums if weights is None else weights)
+    target = target.astype(np.int64, copy=False)
+    return kernel(
+        target.size, n_classes, _address(target), ignore_index, _address(class_weight), _address(row_weight), _address(sums)
+    )
+
+
+def cross_entropy(
+    mode, x, target, class_weight, row_weight, upstream, ignore_index, smoothing, z_loss, scale, value, grad, hess, acc
+):
+    """Cross-entropy of the rows of x (outer, C, inner) against class indices or probabilities."""
+    classes = None if target.dtype == x.dtype else target.astype(np.int64, copy=False)
+    probabilities = target if classes is None else None
+    arguments = (
+        _view(x), _view(probabilities), _address(classes), _address(class_weight), _address(row_weight),
+        _address(upstream), ignore_index, float(smoothing), float(z_loss), float(scale),
+        _address(value), _view(grad), _view(hess),
+    )  # fmt: skip
+    _run_rows("cross_entropy", x, arguments, acc=acc)
+
+
+def nll_loss(mode, x, target, class_weight, row_weight, upstream, ignore_index, scale, value, grad, hess, acc):
+    """-w[t] x[t] of the rows of x (outer, C, inner)."""
+    classes = target.astype(np.int64, copy=False)
+    arguments = (
+        _view(x), _address(classes), _address(class_weight), _address(row_weight), _address(upstream),
+        ignore_index, float(scale), _address(value), _view(grad), _view(hess),
+    )  # fmt: skip
+    _run_rows("nll_loss", x, arguments, acc=acc)
+
+
+# Optimizer steps
+
+
+def step(formula, tensors, params):
+    """One optimizer step over a list of tuples (param, grad, *states) of one dtype, in one parallel region."""
+    tensors = [t for t in tensors if t[0].size]
+    if not tensors:
+        return
+    driver = _drivers()
+    itemsize = tensors[0][0].itemsize
+    kernel = _element_kernel(f"{formula}_update", itemsize)
+    addresses = np.array([[a.ctypes.data for a in t] for t in tensors])
+    lengths = np.array([t[0].size for t in tensors])
+    n_pieces = -(-lengths // STEP_CHUNK)
+    owner = np.repeat(np.arange(len(tensors)), n_pieces)
+    start = (np.arange(len(owner)) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)) * STEP_CHUNK
+    pieces = np.stack([owner, start, np.minimum(STEP_CHUNK, lengths[owner] - start)], axis=1)
+    params = np.array(params, np.float64)
+    run(
+        driver.step, len(pieces), int(lengths.sum()), driver.SCRATCH_BYTES, kernel.address, addresses.ctypes.data,
+        addresses.shape[1], pieces.ctypes.data, params.ctypes.data, itemsize, interruptible=False,
+    )  # fmt: skip
+
+
+# Activations
+
+
+@cache
+def ufunc(formula, which="value"):
+    """The NumPy ufunc of an activation: which is "value", "grad" (f'(x)) or "backward" (g * f'(x))."""
+    from .ufuncs import make_ufunc
+
+    n_inputs = len(ACTIVATIONS[formula]) + (which == "backward")
+    kernels = [_element_kernel(f"{formula}_{which}", itemsize).address for itemsize in (8, 4)]
+    return make_ufunc(formula if which == "value" else f"{formula}_{which}", f"{formula}: {which}", n_inputs, *kernels)

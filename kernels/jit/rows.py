@@ -1,0 +1,758 @@
+# ruff: noqa: F821
+"""Row kernels: softmax, log_softmax, logsumexp, cross-entropy, negative log-likelihood.
+
+Not a module to import: kernels/generate.py writes the text below its line twice into the generated Numba module, once
+for each dtype, T its type and *_T its functions, beside the formulas that it inlines.
+
+A tile is n rows. Short rows (C < SHORT) stand across it, one row per lane, element (l, c) at c * width + l; long rows
+stand along it, at l * width + c, padded to a multiple of 16. Numbers of a row are arrays over l, padded likewise, so
+that no loop ends in a scalar remainder.
+
+With m the maximum, k how often it occurs and s the sum of exp(x - m) over all else, the sum is S = k + s and
+log S = log1p((k - 1) + s), which keeps its digits when one class dominates.
+
+Names: <what>_lanes for a tile of short rows, <what>_row for one long row, <what>_tile for whichever the tile holds.
+"""
+
+# The text of one dtype
+
+
+@inline
+def difference_T(x, top):
+    """x - top and its rounding error; 0 where the difference overflows, or exp of it is 0 anyway."""
+    d = x - top
+    b = d - x
+    error = (x - (d - b)) - (top + b)
+    return d, select(d > T(-800), error, T(0))
+
+
+@inline
+def exp_below_T(x, top):
+    d, error = difference_T(x, top)
+    return exp_split_T(d, error)
+
+
+@inline
+def part_T(q, x, top):
+    """q * (top - x); 0 where q is, even against an infinite logit."""
+    return select(q == T(0), 0.0, f64(q) * (f64(top) - f64(x)))
+
+
+@inline
+def split_T(value, error):
+    """value + error, both float64, as a sum of two of the dtype."""
+    high = T(value)
+    return high, T((value - f64(high)) + error)
+
+
+# Tiles. base holds where each row of the tile begins in its array; adjacent rows are neighbours in memory.
+
+
+@leaf
+def locate_rows_T(row, n, inner, outer_step, inner_step, base):
+    adjacent = True
+    for l in range(n):
+        if inner == 1:
+            base[l] = row[l] * outer_step
+        else:
+            base[l] = row[l] // inner * outer_step + row[l] % inner * inner_step
+        adjacent &= base[l] == base[0] + l
+    for l in range(n, pad(n)):
+        base[l] = base[0]
+    return adjacent
+
+
+@leaf
+def load_lanes_T(x, base, adjacent, n, n_classes, step, tile, width):
+    restrict()
+    if adjacent:
+        for c in range(n_classes):
+            for l in range(n):
+                tile[c * width + l] = x[base[0] + c * step + l]
+    else:
+        for c in range(n_classes):
+            for l in range(pad(n)):
+                tile[c * width + l] = x[base[l] + c * step]
+
+
+@leaf
+def load_rows_T(x, base, adjacent, n, n_classes, step, tile, width, filler):
+    restrict()
+    for l in range(n):
+        for c in range(n_classes, width):
+            tile[l * width + c] = filler
+    if adjacent:
+        for c in range(n_classes):
+            for l in range(n):
+                tile[l * width + c] = x[base[0] + c * step + l]
+        return
+    for l in range(n):
+        if step == 1:
+            for c in range(n_classes):
+                tile[l * width + c] = x[base[l] + c]
+        else:
+            for c in range(n_classes):
+                tile[l * width + c] = x[base[l] + c * step]
+
+
+@leaf
+def store_lanes_T(tile, width, n, n_classes, base, adjacent, step, out):
+    restrict()
+    if adjacent:
+        for c in range(n_classes):
+            for l in range(n):
+                out[base[0] + c * step + l] = tile[c * width + l]
+    else:
+        for c in range(n_classes):
+            for l in range(n):
+                out[base[l] + c * step] = tile[c * width + l]
+
+
+@leaf
+def store_rows_T(tile, width, n, n_classes, base, adjacent, step, out):
+    restrict()
+    if adjacent:
+        for c in range(n_classes):
+            for l in range(n):
+                out[base[0] + c * step + l] = tile[l * width + c]
+        return
+    for l in range(n):
+        if step == 1:
+            for c in range(n_classes):
+                out[base[l] + c] = tile[l * width + c]
+        else:
+            for c in range(n_classes):
+                out[base[l] + c * step] = tile[l * width + c]
+
+
+@leaf
+def load_tile_T(view, row, n, n_classes, inner, base, tile, width, filler):
+    address, outer_step, step, inner_step = view
+    adjacent = locate_rows_T(row, n, inner, outer_step, inner_step, base)
+    if n_classes < SHORT:
+        load_lanes_T(pointer(address, T), base, adjacent, n, n_classes, step, tile, width)
+    else:
+        load_rows_T(pointer(address, T), base, adjacent, n, n_classes, step, tile, width, filler)
+
+
+@leaf
+def store_tile_T(tile, width, view, row, n, n_classes, inner, base):
+    address, outer_step, step, inner_step = view
+    adjacent = locate_rows_T(row, n, inner, outer_step, inner_step, base)
+    if n_classes < SHORT:
+        store_lanes_T(tile, width, n, n_classes, base, adjacent, step, pointer(address, T))
+    else:
+        store_rows_T(tile, width, n, n_classes, base, adjacent, step, pointer(address, T))
+
+
+# Maximum, exponentials and their sums
+
+
+@leaf
+def top_lanes_T(x, width, n, n_classes, top):
+    restrict()
+    for l in range(pad(n)):
+        top[l] = x[l]
+    for c in range(1, n_classes):
+        for l in range(pad(n)):
+            top[l] = maximum(top[l], x[c * width + l])
+
+
+@leaf
+def top_row_T(x, n):
+    """The maximum, by ints in the order of the reals: LLVM vectorises no float maximum that minds NaN."""
+    restrict()
+    top = order(bits(T(-inf)))
+    for c in range(n):
+        top = maximum(top, order(bits(x[c])))
+    return from_bits(order(top))
+
+
+@leaf
+def top_tile_T(tile, width, n, n_classes, top):
+    if n_classes < SHORT:
+        top_lanes_T(tile, width, n, n_classes, top)
+    else:
+        for l in range(n):
+            top[l] = top_row_T(offset(tile, l * width), n_classes)
+
+
+@leaf
+def exp_lanes_T(x, width, n, n_classes, top):
+    restrict()
+    for c in range(n_classes):
+        for l in range(pad(n)):
+            x[c * width + l] = exp_below_T(x[c * width + l], top[l])
+
+
+@leaf
+def exp_row_T(x, n, top):
+    restrict()
+    for c in range(pad(n)):
+        x[c] = exp_below_T(x[c], top)
+
+
+@leaf
+def sum_lanes_T(e, width, n, n_classes, total, error, count):
+    restrict()
+    for l in range(pad(n)):
+        total[l] = 0.0
+        error[l] = 0.0
+        count[l] = 0.0
+    for c in range(n_classes):
+        for l in range(pad(n)):
+            v = e[c * width + l]
+            total[l], error[l] = add_T(total[l], error[l], f64(select(v == T(1), T(0), v)))
+            count[l] += select(v == T(1), 1.0, 0.0)
+
+
+@leaf
+def combine_T(n, total, error, count, sums, sums_low, logs, logs_low):
+    """S and log S, each a sum of two, of the row sums (total + error) + count.
+
+    S is formed from S - 1, so that S - 1 keeps its digits; log S is vecmath's log1p with its last rounding kept apart.
+    """
+    restrict()
+    ln2, ln2_low = _ln2_f64()
+    for l in range(pad(n)):
+        r, r_low = two_sum(count[l] - 1.0, error[l], total[l])
+        s, s_low = two_sum(1.0, r_low, r)
+        s, s_low = two_sum(s, 0.0, s_low)
+        sums[l], sums_low[l] = s, s_low
+        e, f = _log_reduce_f64(s)
+        high = e * ln2 + f
+        low = ((e * ln2 - high) + f) + (s_low / s + e * ln2_low + _log1p_tail_f64(f))
+        logs[l] = (high + low) + (s - s)
+        logs_low[l] = (high - logs[l]) + low
+
+
+@leaf
+def statistics_T(tile, width, n, n_classes, top, scratch):
+    """Turns the tile into exp(x - top), and fills the arrays SUM to LOG_LOW."""
+    total, error, count = slot(scratch, TOTAL, f64), slot(scratch, ERROR, f64), slot(scratch, COUNT, f64)
+    spare = slot(scratch, SPARE, f64)
+    if n_classes < SHORT:
+        exp_lanes_T(tile, width, n, n_classes, top)
+        sum_lanes_T(tile, width, n, n_classes, total, error, count)
+    else:
+        for l in range(n):
+            total[l], error[l], count[l] = 0.0, 0.0, 0.0
+            for c in range(l * width, (l + 1) * width, PIECE):
+                m = min(PIECE, (l + 1) * width - c)
+                exp_row_T(offset(tile, c), m, top[l])
+                s, e, k = sum_block_T(offset(tile, c), m, spare)
+                total[l], error[l] = two_sum(total[l], error[l] + e, s)
+                count[l] += k
+    combine_T(
+        n, total, error, count, slot(scratch, SUM, f64), slot(scratch, SUM_LOW, f64),
+        slot(scratch, LOG, f64), slot(scratch, LOG_LOW, f64),
+    )  # fmt: skip
+
+
+# softmax (op 0), log_softmax (1), logsumexp (2)
+
+
+@leaf
+def scale_lanes_T(x, width, n, n_classes, a, a_low):
+    restrict()
+    for c in range(n_classes):
+        for l in range(pad(n)):
+            x[c * width + l] = x[c * width + l] * a[l] + x[c * width + l] * a_low[l]
+
+
+@leaf
+def scale_row_T(x, n, a, a_low):
+    """x * (a + a_low): the product is rounded once."""
+    restrict()
+    for c in range(pad(n)):
+        x[c] = x[c] * a + x[c] * a_low
+
+
+@leaf
+def scale_tile_T(tile, width, n, n_classes, a, a_low):
+    if n_classes < SHORT:
+        scale_lanes_T(tile, width, n, n_classes, a, a_low)
+    else:
+        for l in range(n):
+            scale_row_T(offset(tile, l * width), n_classes, a[l], a_low[l])
+
+
+@leaf
+def lower_lanes_T(x, width, n, n_classes, top, logs):
+    restrict()
+    for c in range(n_classes):
+        for l in range(pad(n)):
+            x[c * width + l] = (x[c * width + l] - top[l]) - T(logs[l])
+
+
+@leaf
+def lower_row_T(x, n, top, log):
+    restrict()
+    for c in range(pad(n)):
+        x[c] = (x[c] - top) - log
+
+
+@leaf
+def logsumexp_at_T(x, n_classes, step, top, log, log_low):
+    """top + log; an infinite top decides, unless the row holds a NaN."""
+    if abs(top) == T(inf):
+        for c in range(n_classes):
+            if x[c * step] != x[c * step]:
+                return T(nan)
+        return top
+    s, low = two_sum(f64(top), log_low, log)
+    return T(s + low)
+
+
+@entry
+def softmax_T(first_chunk, last_chunk, scratch, op, x, out, n_rows, chunk, partials, n_classes, inner, group, width):
+    flags = hold_flags()
+    x_address, _, x_step, _ = x
+    row, base = slot(scratch, ROW, i64), slot(scratch, BASE, i64)
+    top, a, a_low = slot(scratch, TOP, T), slot(scratch, A, T), slot(scratch, A_LOW, T)
+    sums, sums_low = slot(scratch, SUM, f64), slot(scratch, SUM_LOW, f64)
+    logs, logs_low = slot(scratch, LOG, f64), slot(scratch, LOG_LOW, f64)
+    tile = slot(scratch, TILES, T)
+    for first in range(first_chunk * chunk, min(last_chunk * chunk, n_rows), group):
+        n = min(group, n_rows - first)
+        for l in range(n):
+            row[l] = first + l
+        load_tile_T(x, row, n, n_classes, inner, base, tile, width, T(-inf))
+        top_tile_T(tile, width, n, n_classes, top)
+        statistics_T(tile, width, n, n_classes, top, scratch)
+        if op == 2:
+            for l in range(n):
+                begin = offset(pointer(x_address, T), base[l])
+                pointer(out[0], T)[row[l]] = logsumexp_at_T(begin, n_classes, x_step, top[l], logs[l], logs_low[l])
+            continue
+        if op == 0:
+            for l in range(n):
+                q, error = quotient(1.0, sums[l], sums_low[l])
+                a[l], a_low[l] = split_T(q, error)
+            scale_tile_T(tile, width, n, n_classes, a, a_low)
+        else:
+            load_tile_T(x, row, n, n_classes, inner, base, tile, width, T(-inf))
+            if n_classes < SHORT:
+                lower_lanes_T(tile, width, n, n_classes, top, logs)
+            else:
+                for l in range(n):
+                    lower_row_T(offset(tile, l * width), n_classes, top[l], T(logs[l]))
+        store_tile_T(tile, width, out, row, n, n_classes, inner, base)
+    release_flags(flags)
+
+
+# softmax_backward (op 0): y * (g - sum(g * y)); log_softmax's (op 1): g - exp(y) * sum(g)
+
+
+@leaf
+def dot_lanes_T(g, y, op, width, n, n_classes, dot, error):
+    restrict()
+    for l in range(pad(n)):
+        dot[l] = 0.0
+        error[l] = 0.0
+    for c in range(n_classes):
+        for l in range(pad(n)):
+            v = f64(g[c * width + l]) * (1.0 if op == 1 else f64(y[c * width + l]))
+            dot[l], error[l] = add_T(dot[l], error[l], v)
+    for l in range(pad(n)):
+        dot[l] += error[l]
+
+
+@summing
+def dot_block_T(g, y, op, n):
+    restrict()
+    dot = 0.0
+    for c in range(pad(n)):
+        dot += f64(g[c]) * (1.0 if op == 1 else f64(y[c]))
+    return dot
+
+
+@inline
+def backward_T(g, y, op, dot):
+    if op == 1:
+        return T(f64(g) - f64(exp_T(y)) * dot)
+    return T(f64(y) * (f64(g) - dot))
+
+
+@leaf
+def backward_lanes_T(g, y, op, width, n, n_classes, dot):
+    restrict()
+    for c in range(n_classes):
+        for l in range(pad(n)):
+            g[c * width + l] = backward_T(g[c * width + l], y[c * width + l], op, dot[l])
+
+
+@leaf
+def backward_row_T(g, y, op, n, dot):
+    restrict()
+    for c in range(pad(n)):
+        g[c] = backward_T(g[c], y[c], op, dot)
+
+
+@entry
+def softmax_backward_T(
+    first_chunk, last_chunk, scratch, op, g, y, out, n_rows, chunk, partials, n_classes, inner, group, width
+):  # fmt: skip
+    flags = hold_flags()
+    row, base = slot(scratch, ROW, i64), slot(scratch, BASE, i64)
+    dots, errors = slot(scratch, TOTAL, f64), slot(scratch, ERROR, f64)
+    tile = slot(scratch, TILES, T)
+    y_tile = offset(tile, width * (n_classes if n_classes < SHORT else group))
+    for first in range(first_chunk * chunk, min(last_chunk * chunk, n_rows), group):
+        n = min(group, n_rows - first)
+        for l in range(n):
+            row[l] = first + l
+        load_tile_T(g, row, n, n_classes, inner, base, tile, width, T(0))
+        load_tile_T(y, row, n, n_classes, inner, base, y_tile, width, T(0))
+        if n_classes < SHORT:
+            dot_lanes_T(tile, y_tile, op, width, n, n_classes, dots, errors)
+            backward_lanes_T(tile, y_tile, op, width, n, n_classes, dots)
+        else:
+            for l in range(n):
+                dot, error = 0.0, 0.0
+                for c in range(l * width, (l + 1) * width, BLOCK_T):
+                    m = min(BLOCK_T, (l + 1) * width - c)
+                    dot, error = two_sum(dot, error, dot_block_T(offset(tile, c), offset(y_tile, c), op, m))
+                backward_row_T(offset(tile, l * width), offset(y_tile, l * width), op, n_classes, dot + error)
+        store_tile_T(tile, width, out, row, n, n_classes, inner, base)
+    release_flags(flags)
+
+
+# Cross-entropy of the target distribution q. keep is (1 - smoothing) * weight of a class index, 0 for probabilities;
+# spread = sum q_j and stretch = sum q_j (top - x_j) run over all else, class weights included. The loss is
+# keep * (log S + top - x_y) + spread * log S + stretch.
+
+
+@leaf
+def present_T(first, n, target, ignore_index, row_weight, row):
+    """The rows that take part, in order; their number."""
+    m = 0
+    for r in range(first, first + n):
+        row[m] = r
+        ignored = not_null(target) and target[r] == ignore_index
+        weightless = not_null(row_weight) and row_weight[r] == T(0)
+        m += select(ignored or weightless, 0, 1)
+    return m
+
+
+@leaf
+def clear_absent_T(first, n, row, m, n_classes, inner, view):
+    address, outer_step, step, inner_step = view
+    k = 0
+    for r in range(first, first + n):
+        if k < m and row[k] == r:
+            k += 1
+        else:
+            out = offset(pointer(address, T), r // inner * outer_step + r % inner * inner_step)
+            for c in range(n_classes):
+                out[c * step] = T(0)
+
+
+@leaf
+def smooth_lanes_T(q, width, n, n_classes, smoothing, class_weight, probabilities):
+    """Class weight * the smoothed target, of probabilities in q or of a class index without its own part."""
+    restrict()
+    a, b = T(1.0 - smoothing), T(smoothing / n_classes)
+    for c in range(n_classes):
+        w = class_weight[c] if not_null(class_weight) else T(1)
+        for l in range(pad(n)):
+            q[c * width + l] = (a * q[c * width + l] + b) * w if probabilities else b * w
+
+
+@leaf
+def smooth_row_T(q, n, width, smoothing, class_weight, probabilities):
+    restrict()
+    a, b = T(1.0 - smoothing), T(smoothing / n)
+    for c in range(n):
+        q[c] = a * q[c] + b if probabilities else b
+    if not_null(class_weight):
+        for c in range(n):
+            q[c] *= class_weight[c]
+    for c in range(n, width):
+        q[c] = T(0)
+
+
+@leaf
+def spread_lanes_T(x, q, width, n, n_classes, top, spread, stretch, error, error2):
+    restrict()
+    for l in range(pad(n)):
+        spread[l], stretch[l], error[l], error2[l] = 0.0, 0.0, 0.0, 0.0
+    for c in range(n_classes):
+        for l in range(pad(n)):
+            v = q[c * width + l]
+            spread[l], error[l] = add_T(spread[l], error[l], f64(v))
+            stretch[l], error2[l] = add_T(stretch[l], error2[l], part_T(v, x[c * width + l], top[l]))
+    for l in range(pad(n)):
+        spread[l] += error[l]
+        stretch[l] += error2[l]
+
+
+@summing
+def spread_block_T(x, q, n, top):
+    restrict()
+    spread, stretch = 0.0, 0.0
+    for c in range(pad(n)):
+        spread += f64(q[c])
+        stretch += part_T(q[c], x[c], top)
+    return spread, stretch
+
+
+@leaf
+def spread_tile_T(tile, q, width, n, n_classes, smoothing, class_weight, probabilities, top, spread, stretch, scratch):
+    """Fills q and its sums."""
+    if n_classes < SHORT:
+        smooth_lanes_T(q, width, n, n_classes, smoothing, class_weight, probabilities)
+        error, error2 = slot(scratch, ERROR, f64), slot(scratch, SPARE, f64)
+        spread_lanes_T(tile, q, width, n, n_classes, top, spread, stretch, error, error2)
+        return
+    for l in range(n):
+        smooth_row_T(offset(q, l * width), n_classes, width, smoothing, class_weight, probabilities)
+        s, s_low, t, t_low = 0.0, 0.0, 0.0, 0.0
+        for c in range(l * width, (l + 1) * width, BLOCK_T):
+            m = min(BLOCK_T, (l + 1) * width - c)
+            a, b = spread_block_T(offset(tile, c), offset(q, c), m, top[l])
+            s, s_low = two_sum(s, s_low, a)
+            t, t_low = two_sum(t, t_low, b)
+        spread[l], stretch[l] = s + s_low, t + t_low
+
+
+@leaf
+def find_targets_T(n, row, target, class_weight, smoothing, n_classes, tile, width, top, at, keep, own, gap):
+    """Of class indices: where the target's element stands in the tile, its parts of q, and top - x."""
+    for l in range(n):
+        y = target[row[l]]
+        at[l] = y * width + l if n_classes < SHORT else l * width + y
+        w = f64(class_weight[y]) if not_null(class_weight) else 1.0
+        keep[l], own[l] = (1.0 - smoothing) * w, smoothing / n_classes * w
+        d, error = difference_T(tile[at[l]], top[l])
+        gap[l] = -(f64(d) + f64(error))
+
+
+@leaf
+def weigh_rows_T(n, row, scale, row_weight, upstream, share, factor):
+    for l in range(n):
+        share[l] = f64(row_weight[row[l]]) if not_null(row_weight) else 1.0
+        factor[l] = scale * share[l] * (f64(upstream[row[l]]) if not_null(upstream) else 1.0)
+
+
+@leaf
+def losses_T(n, z_loss, top, logs, keep, gap, spread, stretch, share, loss, pull):
+    """The loss of each row; pull = 2 z_loss lse is what the gradient adds to the weight of p."""
+    restrict()
+    for l in range(pad(n)):
+        near = select(keep[l] == 0.0, 0.0, gap[l])
+        lse = f64(top[l]) + logs[l]
+        entropy = keep[l] * (logs[l] + near) + (spread[l] * logs[l] + stretch[l])
+        loss[l] = share[l] * (entropy + z_loss * lse * lse)
+        pull[l] = 2.0 * z_loss * lse
+
+
+@leaf
+def target_gradient_T(n, tile, at, keep, own, spread, pull, sums, sums_low, factor, grad):
+    """The gradient of the target's logit; near probability 1, p - 1 is formed from the other classes."""
+    for l in range(n):
+        e = f64(tile[at[l]])
+        w = keep[l] + spread[l]
+        others, others_low = two_sum(sums[l], sums_low[l], -e)
+        q, error = quotient(factor[l], sums[l], sums_low[l])
+        if 2.0 * e > sums[l] or spread[l] == 0.0:
+            g = (spread[l] - own[l]) * sums[l] + (pull[l] * e - w * others)
+            error = error * g - q * (w * others_low)
+        else:
+            g = (w + pull[l]) * e - (keep[l] + own[l]) * sums[l]
+            error = error * g
+        grad[l] = T(g * q + error)
+
+
+# grad_j = factor * ((w + pull) p_j - q_j), w = sum q; p - 1 = -(S - 1) / S for the p of a maximum.
+
+
+@inline
+def dense_gradient_T(e, q, a, scale, w, b):
+    return select(e == T(1), scale * ((w - q) - b), e * a - scale * q)
+
+
+@leaf
+def dense_gradient_lanes_T(e, q, width, n, n_classes, a, scale, w, b):
+    restrict()
+    for c in range(n_classes):
+        for l in range(pad(n)):
+            i = c * width + l
+            e[i] = dense_gradient_T(e[i], q[i], a[l], scale[l], w[l], b[l])
+
+
+@leaf
+def dense_gradient_row_T(e, q, n, a, scale, w, b):
+    restrict()
+    for c in range(pad(n)):
+        e[c] = dense_gradient_T(e[c], q[c], a, scale, w, b)
+
+
+# hess_j = factor * p_j * ((w + pull) (1 - p_j) + 2 z_loss p_j) = e * (a (S - e) + b e)
+
+
+@inline
+def hessian_T(e, sums, sums_low, a, b):
+    return T(f64(e) * (a * ((sums - f64(e)) + sums_low) + b * f64(e)))
+
+
+@leaf
+def hessian_lanes_T(e, h, width, n, n_classes, sums, sums_low, a, b):
+    restrict()
+    for c in range(n_classes):
+        for l in range(pad(n)):
+            h[c * width + l] = hessian_T(e[c * width + l], sums[l], sums_low[l], a[l], b[l])
+
+
+@leaf
+def hessian_row_T(e, h, n, sums, sums_low, a, b):
+    restrict()
+    for c in range(pad(n)):
+        h[c] = hessian_T(e[c], sums, sums_low, a, b)
+
+
+@entry
+def cross_entropy_T(
+    first_chunk, last_chunk, scratch, x, probabilities, target, class_weight, row_weight, upstream,
+    ignore_index, smoothing, z_loss, scale, value, grad, hess, n_rows, chunk, partials, n_classes, inner, group, width,
+):  # fmt: skip
+    flags = hold_flags()
+    classes, weights = pointer(target, i64), pointer(class_weight, T)
+    row_weights, upstreams = pointer(row_weight, T), pointer(upstream, T)
+    values, partial = pointer(value, T), pointer(partials, f64)
+    row, base, at = slot(scratch, ROW, i64), slot(scratch, BASE, i64), slot(scratch, AT, i64)
+    sums, sums_low = slot(scratch, SUM, f64), slot(scratch, SUM_LOW, f64)
+    logs, loss, pull = slot(scratch, LOG, f64), slot(scratch, LOSS, f64), slot(scratch, PULL, f64)
+    keep, own, gap = slot(scratch, KEEP, f64), slot(scratch, OWN, f64), slot(scratch, GAP, f64)
+    spread, stretch = slot(scratch, SPREAD, f64), slot(scratch, STRETCH, f64)
+    share, factor = slot(scratch, SHARE, f64), slot(scratch, FACTOR, f64)
+    wide, wide2 = slot(scratch, TOTAL, f64), slot(scratch, ERROR, f64)
+    top, a, b, c, d = slot(scratch, TOP, T), slot(scratch, A, T), slot(scratch, A_LOW, T), slot(scratch, C, T), slot(scratch, D, T)
+    size = width * (n_classes if n_classes < SHORT else group)
+    tile = slot(scratch, TILES, T)
+    q, h = offset(tile, size), offset(tile, 2 * size)
+    indexed, dense = target != 0, target == 0 or smoothing != 0.0
+    for l in range(LANES):
+        keep[l], own[l], gap[l], spread[l], stretch[l] = 0.0, 0.0, 0.0, 0.0, 0.0
+    for first in range(first_chunk * chunk, min(last_chunk * chunk, n_rows), group):
+        rows = min(group, n_rows - first)
+        n = present_T(first, rows, classes, ignore_index, row_weights, row)
+        if n < rows:
+            if grad[0] != 0:
+                clear_absent_T(first, rows, row, n, n_classes, inner, grad)
+            if hess[0] != 0:
+                clear_absent_T(first, rows, row, n, n_classes, inner, hess)
+            if value != 0:
+                for r in range(first, first + rows):
+                    values[r] = T(0)
+            if n == 0:
+                continue
+        load_tile_T(x, row, n, n_classes, inner, base, tile, width, T(-inf))
+        top_tile_T(tile, width, n, n_classes, top)
+        weigh_rows_T(n, row, scale, row_weights, upstreams, share, factor)
+        if not indexed:
+            load_tile_T(probabilities, row, n, n_classes, inner, base, q, width, T(0))
+        if dense:
+            spread_tile_T(tile, q, width, n, n_classes, smoothing, weights, not indexed, top, spread, stretch, scratch)
+        if indexed:
+            find_targets_T(n, row, classes, weights, smoothing, n_classes, tile, width, top, at, keep, own, gap)
+        statistics_T(tile, width, n, n_classes, top, scratch)
+        losses_T(n, z_loss, top, logs, keep, gap, spread, stretch, share, loss, pull)
+        partial[first // chunk] += sum_values(loss, n)
+        if value != 0:
+            for l in range(n):
+                values[row[l]] = T(loss[l])
+        if hess[0] != 0:
+            for l in range(n):
+                wide[l] = factor[l] * (keep[l] + spread[l] + pull[l]) / (sums[l] * sums[l])
+                wide2[l] = factor[l] * 2.0 * z_loss / (sums[l] * sums[l])
+            if n_classes < SHORT:
+                hessian_lanes_T(tile, h, width, n, n_classes, sums, sums_low, wide, wide2)
+            else:
+                for l in range(n):
+                    e, out = offset(tile, l * width), offset(h, l * width)
+                    hessian_row_T(e, out, n_classes, sums[l], sums_low[l], wide[l], wide2[l])
+            store_tile_T(h, width, hess, row, n, n_classes, inner, base)
+        if grad[0] == 0:
+            continue
+        if indexed:
+            target_gradient_T(n, tile, at, keep, own, spread, pull, sums, sums_low, factor, top)
+        for l in range(n):
+            w = keep[l] + spread[l]
+            high, low = quotient(factor[l] * (w + pull[l]), sums[l], sums_low[l])
+            a[l], b[l] = split_T(high, low)
+            if dense:
+                b[l] = T((w * ((sums[l] - 1.0) + sums_low[l]) - pull[l]) / sums[l])
+                c[l], d[l] = T(factor[l]), T(w)
+        if not dense:
+            scale_tile_T(tile, width, n, n_classes, a, b)
+        elif n_classes < SHORT:
+            dense_gradient_lanes_T(tile, q, width, n, n_classes, a, c, d, b)
+        else:
+            for l in range(n):
+                dense_gradient_row_T(offset(tile, l * width), offset(q, l * width), n_classes, a[l], c[l], d[l], b[l])
+        if indexed:
+            for l in range(n):
+                tile[at[l]] = top[l]
+        store_tile_T(tile, width, grad, row, n, n_classes, inner, base)
+    release_flags(flags)
+
+
+# Negative log-likelihood: -w_y x_y
+
+
+@entry
+def nll_loss_T(
+    first_chunk, last_chunk, scratch, x, target, class_weight, row_weight, upstream,
+    ignore_index, scale, value, grad, hess, n_rows, chunk, partials, n_classes, inner, group, width,
+):  # fmt: skip
+    flags = hold_flags()
+    x_address, x_outer, x_step, x_inner = x
+    grad_address, grad_outer, grad_step, grad_inner = grad
+    classes, weights = pointer(target, i64), pointer(class_weight, T)
+    row_weights, upstreams = pointer(row_weight, T), pointer(upstream, T)
+    values, partial = pointer(value, T), pointer(partials, f64)
+    row = slot(scratch, ROW, i64)
+    for first in range(first_chunk * chunk, min(last_chunk * chunk, n_rows), group):
+        rows = min(group, n_rows - first)
+        if grad_address != 0:
+            clear_absent_T(first, rows, row, 0, n_classes, inner, grad)
+        if hess[0] != 0:
+            clear_absent_T(first, rows, row, 0, n_classes, inner, hess)
+        for r in range(first, first + rows):
+            if value != 0:
+                values[r] = T(0)
+            y = classes[r]
+            w = f64(row_weights[r]) if row_weight != 0 else 1.0
+            if y == ignore_index or w == 0.0:
+                continue
+            v = f64(weights[y]) if class_weight != 0 else 1.0
+            logp = f64(pointer(x_address, T)[r // inner * x_outer + r % inner * x_inner + y * x_step])
+            loss = select(v == 0.0, 0.0, -w * v * logp)
+            partial[first // chunk] += loss
+            if value != 0:
+                values[r] = T(loss)
+            if grad_address != 0:
+                g = -v * (scale * w * (f64(upstreams[r]) if upstream != 0 else 1.0))
+                pointer(grad_address, T)[r // inner * grad_outer + r % inner * grad_inner + y * grad_step] = T(g)
+    release_flags(flags)
+
+
+@entry
+def check_targets_T(n, n_classes, target, ignore_index, class_weight, row_weight, sums):
+    """The first bad class index of the rows that take part, or -1; sums gains their weight and their number."""
+    classes, weights, row_weights = pointer(target, i64), pointer(class_weight, T), pointer(row_weight, T)
+    total, error, count = 0.0, 0.0, 0
+    for r in range(n):
+        y = classes[r]
+        w = f64(row_weights[r]) if row_weight != 0 else 1.0
+        if y == ignore_index or w == 0.0:
+            continue
+        if y < 0 or y >= n_classes:
+            return r
+        count += 1
+        total, error = two_sum(total, error, w * (f64(weights[y]) if class_weight != 0 else 1.0))
+    out = pointer(sums, f64)
+    out[0] += total + error
+    out[1] += f64(count)
+    return -1

@@ -1,0 +1,46 @@
+"""NumPy ufuncs from compiled kernels.
+
+Not numba.vectorize: its ufuncs raise and warn through the floating-point flags, know no float16, and round the
+last elements of an array otherwise than the rest.
+"""
+
+import ctypes
+from functools import cache
+
+import numpy as np
+from numba import cfunc
+
+from .elementwise import UFUNC_SIGNATURE, ufunc_loop
+from .primitives import FLAGS, cached
+
+
+@cache
+def _loop():
+    return cached(lambda **options: cfunc(UFUNC_SIGNATURE, **options), ufunc_loop, **FLAGS)
+
+
+@cache
+def _from_func_and_data():
+    """NumPy's C function of that name, entry 1 of its table."""
+    capsule = np._core._multiarray_umath._UFUNC_API
+    get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    table = ctypes.cast(get_pointer(capsule, None), ctypes.POINTER(ctypes.c_void_p))
+    p, i = ctypes.c_void_p, ctypes.c_int
+    return ctypes.PYFUNCTYPE(ctypes.py_object, p, p, p, i, i, i, i, p, p, i)(table[1])
+
+
+_alive = []  # what NumPy keeps pointers to
+
+
+def make_ufunc(name, doc, n_inputs, kernel_f64, kernel_f32):
+    """A ufunc of one output; its loops are float64 (first: integers take it), float32, and float16 by float32."""
+    data = np.array([[kernel_f64, n_inputs, 8, 0], [kernel_f32, n_inputs, 4, 0], [kernel_f32, n_inputs, 4, 1]])
+    jobs = np.array([row.ctypes.data for row in data])
+    loops = np.full(3, _loop().address)
+    types = np.repeat([np.dtype(code).num for code in "dfe"], n_inputs + 1).astype(np.int8)
+    texts = [ctypes.create_string_buffer(t.encode()) for t in (name, doc)]
+    _alive.append((data, jobs, loops, types, texts))
+    return _from_func_and_data()(
+        loops.ctypes.data, jobs.ctypes.data, types.ctypes.data, 3, n_inputs, 1, -1, *map(ctypes.addressof, texts), 0
+    )
