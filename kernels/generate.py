@@ -10,7 +10,7 @@ underscore is a helper's. A formula that shares its name with a function of vecm
 registry and the loops drop: tanh_.
 `f` means `f_f32` or `f_f64`, whichever dtype is being written; a formula whose text differs by dtype is
 written twice, under those two names. max(a, b) is `b if b > a else a`, as in Python: max(x, 0.0) keeps NaN.
-poly(x, c0, c1, ...) is c0 + x * (c1 + ...), by Horner's rule. `>>` wants a non-negative int.
+poly(x, c0, c1, ...) is c0 + x * (c1 + ...), by Horner's rule. `>>` shifts zeros in.
 
 Names in the generated text: <formula>_<dtype> is the scalar function, <formula>_<mode>_<dtype> its loop;
 modes are value, grad, backward (activations), v, vg, vgh, g (losses), update (steps).
@@ -40,6 +40,7 @@ PRIMITIVES = {
     "rint": (("real",), "real"),
     "sqrt": (("real",), "real"),
     "abs": (("real",), "real"),
+    "shift_right": (("int", "int"), "int"),
     "min": (("real", "real"), "real"),
     "max": (("real", "real"), "real"),
     "select": (("bool", "same", "same"), "same"),
@@ -195,6 +196,8 @@ class Translator(ast.NodeTransformer):
         }
         if not isinstance(node.op, allowed.get(kind, ())):
             self.refuse(node, f"{ast.unparse(node)} is outside the formula language")
+        if isinstance(node.op, ast.RShift):
+            return ast.Call(ast.Name(f"shift_right_{self.dtype}"), [left, right], []), "int"
         value = ast.BinOp(left, node.op, right)
         return self.cast(value, "int") if kind == "int" else (value, kind)
 
@@ -333,6 +336,7 @@ cdef extern from "primitives.h":
     const double nan "NAN"
     i32 bits_f32(f32 x) noexcept nogil
     f32 from_bits_f32(i32 i) noexcept nogil
+    i32 shift_right_f32(i32 i, i32 k) noexcept nogil
     f32 rint_f32(f32 x) noexcept nogil
     f32 sqrt_f32(f32 x) noexcept nogil
     f32 abs_f32(f32 x) noexcept nogil
@@ -341,6 +345,7 @@ cdef extern from "primitives.h":
     f32 select_f32(bint c, f32 a, f32 b) noexcept nogil
     i64 bits_f64(f64 x) noexcept nogil
     f64 from_bits_f64(i64 i) noexcept nogil
+    i64 shift_right_f64(i64 i, i64 k) noexcept nogil
     f64 rint_f64(f64 x) noexcept nogil
     f64 sqrt_f64(f64 x) noexcept nogil
     f64 abs_f64(f64 x) noexcept nogil
@@ -394,24 +399,17 @@ def cython_table(registry):
 # Numba and CUDA
 
 NUMBA_HEADER = NOTICE + """
-from numba import njit
-from numpy import float32 as f32, float64 as f64, inf, int32 as i32, int64 as i64, nan, rint, sqrt
+from numpy import float32 as f32, float64 as f64, inf, int32 as i32, int64 as i64, nan
 
+from ..jit.layout import *
+from ..jit.primitives import *
+from ..jit.sums import *
 
-def jit(function, **options):
-    options |= {"error_model": "numpy", "nogil": True}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that a disk cache could be written to
-        return njit(**options)(function)
-
-
-def inline(function):
-    # without it LLVM leaves the longer formulas as calls, and their loops scalar
-    return jit(function, forceinline=True)
 """
 
-NUMBA_PRIMITIVES = """
+NUMBA_NAMES = {"abs": "fabs", "min": "minimum", "max": "maximum"}
+
+CUDA_PRIMITIVES = """
 
 @inline
 def bits_{f}(x):
@@ -421,6 +419,11 @@ def bits_{f}(x):
 @inline
 def from_bits_{f}(i):
     return {i}(i).view({f})
+
+
+@inline
+def shift_right_{f}(i, k):
+    return {i}({u}(i) >> {u}(k))
 
 
 @inline
@@ -457,6 +460,7 @@ def select_{f}(c, a, b):
 CUDA_HEADER = NOTICE + """
 from numba import cuda
 from numpy import float32 as f32, float64 as f64, inf, int32 as i32, int64 as i64, nan, rint, sqrt
+from numpy import uint32 as u32, uint64 as u64
 
 inline = cuda.jit(device=True)
 """
@@ -468,14 +472,27 @@ def numba_function(formula, dtype, body):
 
 
 def numba_loop(loop, dtype):
-    names = [n for _, n in loop.arrays] + loop.scalars
-    text = f"\n\n@jit\ndef {loop.formula.name}_{loop.mode}_{dtype}({', '.join(names)}):\n"
-    text += "".join(f"    {n} = {dtype}({n})\n" for n in loop.scalars)
-    return text + f"    for i in range({names[0]}.size):\n" + loop_body(loop, dtype)
+    """A loop of C signature: eight arrays, the scalars as float64, the length."""
+    names = dict(loop.arrays)
+    arguments = [names.get(k, f"_{k}") for k in range(8)]
+    text = f"\n\ndef {loop.formula.name}_{loop.mode}_{dtype}({', '.join(arguments)}, params, n):\n"
+    text += "    restrict()\n"
+    text += "".join(f"    {n} = {dtype}(params[{k}])\n" for k, n in enumerate(loop.scalars))
+    return text + "    for i in range(n & -16):\n" + loop_body(loop, dtype)
 
 
 def numba_primitives():
-    return "".join(NUMBA_PRIMITIVES.format(f=f, i="i" + f[1:]) for f in DTYPES)
+    return "".join(f"{n}_{d} = {NUMBA_NAMES.get(n, n)}\n" for d in DTYPES for n in PRIMITIVES)
+
+
+def numba_rows():
+    """kernels/jit/rows.py below its line, once per dtype."""
+    text = (HERE / "jit" / "rows.py").read_text().partition("# The text of one dtype\n")[2]
+    return "".join(re.sub(r"\bT\b", d, re.sub(r"_T\b", f"_{d}", text)) for d in DTYPES)
+
+
+def cuda_primitives():
+    return "".join(CUDA_PRIMITIVES.format(f=f, i="i" + f[1:], u="u" + f[1:]) for f in DTYPES)
 
 
 # The whole
@@ -505,8 +522,9 @@ def generate(formulas):
         "numba_formulas.py": NUMBA_HEADER
         + numba_primitives()
         + numba_functions
-        + "".join(numba_loop(*p) for p in loops),
-        "cuda_formulas.py": CUDA_HEADER + numba_primitives() + numba_functions,
+        + "".join(numba_loop(*p) for p in loops)
+        + numba_rows(),
+        "cuda_formulas.py": CUDA_HEADER + cuda_primitives() + numba_functions,
     }
 
 

@@ -1,111 +1,348 @@
-"""exp, log, log1p, expm1, tanh and erf: branch-free, subnormals kept, one text per dtype where it differs."""
+"""exp, log, log1p, expm1, tanh, erf and what else the formulas need, for both dtypes; branch-free polynomials.
+
+Every coefficient list is a minimax fit (Remez exchange in 50 digits, relative error of the whole function as
+weight), rounded to the dtype one coefficient after another, the rest refitted by weighted least squares. The number
+behind a fit is its relative error in units of 2^-24 (float32) or 2^-53 (float64).
+Subnormal arguments and results keep all their digits. Error bounds hold with and without fused multiply-add:
+products that must be exact are of short factors. tests/test_formulas.py measures them.
+"""
 
 
-def _exp_tail_f32(r):
-    """(exp(r) - 1 - r) / r^2 on [-ln2/2, ln2/2]."""
-    return poly(r, 0.5, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040)
+# Powers of two. Adding 1.5 * 2^23 (1.5 * 2^52) to an integral value leaves that integer in the low bits.
 
 
-def _exp_tail_f64(r):
-    return poly(
-        r, 0.5, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320, 1 / 362880, 1 / 3628800,
-        1 / 39916800, 1 / 479001600, 1 / 6227020800,
-    )  # fmt: skip
+def _pow2_f32(n, k):
+    """2^(n + k) for integral n, k with n + k in [-126, 127]."""
+    return from_bits(bits(n + (12583039.0 + k)) << 23)
 
 
-def _exp_reduce_f32(hi, lo):
-    """n = rint(hi / ln2) and r = hi + lo - n ln2; the first 15 bits of ln2 times n are exact."""
-    n = rint(hi * 1.4426950408889634)
-    return n, (hi - n * 0.693145751953125) + (lo - n * 1.42860682030941723212e-6)
+def _pow2_f64(n, k):
+    return from_bits(bits(n + (6755399441056767.0 + k)) << 52)
 
 
-def _exp_reduce_f64(hi, lo):
-    n = rint(hi * 1.4426950408889634)
-    return n, (hi - n * 0.6931471803691238) + (lo - n * 1.9082149292705877e-10)
-
-
-def exp_split_f32(hi, lo):
-    """exp(hi + lo) for hi <= 0 and |lo| <= ulp(hi)."""
-    n, r = _exp_reduce(max(hi, -104.0), lo)
-    p = 1 + (r + r * r * _exp_tail(r))
-    return from_bits(bits(p) + (bits(n + 12582976.0) << 23)) * 5.421010862427522e-20
-
-
-def exp_split_f64(hi, lo):
-    n, r = _exp_reduce(max(hi, -746.0), lo)
-    p = 1 + (r + r * r * _exp_tail(r))
-    return from_bits(bits(p) + (bits(n + 6755399441055808.0) << 52)) * 5.421010862427522e-20
-
-
-def exp_f32(x):
-    """exp(x) on the whole line, in two steps of scaling."""
-    n, r = _exp_reduce(min(max(x, -104.0), 89.0), 0.0)
-    p = 1 + (r + r * r * _exp_tail(r))
+def _times_pow2_f32(p, n):
+    """p 2^n for n in [-252, 254] in two steps, so that the product may be subnormal or infinite."""
     m = bits(n + 12583166.0)
     a = m >> 1
     return p * from_bits(a << 23) * from_bits((m - a) << 23)
 
 
-def exp_f64(x):
-    n, r = _exp_reduce(min(max(x, -746.0), 710.0), 0.0)
-    p = 1 + (r + r * r * _exp_tail(r))
+def _times_pow2_f64(p, n):
     m = bits(n + 6755399441057790.0)
     a = m >> 1
     return p * from_bits(a << 52) * from_bits((m - a) << 52)
 
 
-def _log_tail(s):
-    return s * poly(s, 2 / 3, 2 / 5, 2 / 7, 2 / 9, 2 / 11, 2 / 13, 2 / 15, 2 / 17)
+def _high_f32(x):
+    """x with the lower half of its digits cleared: the product of two such is exact."""
+    return from_bits(bits(x) & -4096)
 
 
-def _log_reduce_f32(x):
-    """x = 2^e m with m in [sqrt(1/2), sqrt(2)); returns e, m."""
-    tiny = x < 1.1754943508222875e-38
-    i = bits(select(tiny, x * 8388608.0, x)) - 0x3F3504F3
-    e = from_bits(((i >> 23) & 0x1FF) ^ 0x4B000100) - 8388864.0
-    return e - select(tiny, 23.0, 0.0), from_bits((i & 0x7FFFFF) + 0x3F3504F3)
+def _high_f64(x):
+    return from_bits(bits(x) & -134217728)
 
 
-def _log_reduce_f64(x):
-    tiny = x < 2.2250738585072014e-308
-    i = bits(select(tiny, x * 4503599627370496.0, x)) - 0x3FE6A09E667F3BCD
-    e = from_bits(((i >> 52) & 0xFFF) ^ 0x4330000000000800) - 4503599627372544.0
-    return e - select(tiny, 52.0, 0.0), from_bits((i & 0xFFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD)
+def _with_sign(x, y):
+    """x >= 0 with the sign of y."""
+    return from_bits(bits(x) | (bits(y) & bits(-0.0)))
 
 
-def _log_ends(x, y):
-    return select(x > 0, select(x < inf, y, x), select(x == 0, -inf, nan))
+# exp: n = rint(x / ln2), exp(x) = 2^n exp(r), |r| <= ln2 / 2.
 
 
-def log(x):
-    e, m = _log_reduce(x)
-    f = m - 1
-    s = f / (2 + f)
-    h = 0.5 * f * f
-    return _log_ends(x, e * 0.6931471805599453 + (f - (h - s * (h + _log_tail(s * s)))))
+def _ln2_f32():
+    """ln2 = high + low; high has 15 digits, its product with an exponent is exact."""
+    return 0.693145751953125, 1.4286068203094172e-6
 
 
-def log1p(x):
-    u = 1 + x
-    b = u - 1
-    c = (x - b) + (1 - (u - b))
-    e, m = _log_reduce(u)
-    f = m - 1
-    s = f / (2 + f)
-    h = 0.5 * f * f
-    y = e * 0.6931471805599453 + (c / u + (f - (h - s * (h + _log_tail(s * s)))))
-    return select(x + x == x, x, _log_ends(u, y))
+def _ln2_f64():
+    return 0.6931471803691238, 1.9082149292705877e-10
+
+
+def _exp_range_f32():
+    """exp is 0 below the first, infinite above the second."""
+    return -104.0, 89.0
+
+
+def _exp_range_f64():
+    return -746.0, 710.0
+
+
+def _exp_reduce(hi, lo):
+    """n and r = a + b with hi + lo = n ln2 + r; a is exact."""
+    n = rint(hi * 1.4426950408889634)
+    ln2_high, ln2_low = _ln2()
+    return n, hi - n * ln2_high, lo - n * ln2_low
+
+
+def _exp_cubic_f32(r):
+    """(exp(r) - 1 - r - r^2/2) / r^3 on [-ln2/2, ln2/2]; 0.01 of exp(r) - 1."""
+    return poly(r, 0.16666666, 0.041666478, 0.0083335675, 0.0013933708, 0.00019742562)
+
+
+def _exp_cubic_f64(r):
+    """(exp(r) - 1 - r - r^2/2) / r^3 on [-ln2/2, ln2/2]; 0.25 of exp(r) - 1."""
+    return poly(
+        r, 0.16666666666666544, 0.04166666666661808, 0.008333333333427768, 0.0013888888921285642,
+        0.0001984126962138771, 2.4801515362059416e-05, 2.7557505048244167e-06, 2.7622623296780743e-07,
+        2.5020339350192194e-08,
+    )  # fmt: skip
+
+
+def _exp_reduced(a, b):
+    """exp(a + b) as 1 + a, its rounding error, and the rest."""
+    r = a + b
+    one = 1 + a
+    return one + (((1 - one) + a) + (b + r * r * (0.5 + r * _exp_cubic(r))))
+
+
+def exp(x):
+    """exp(x) on the whole line."""
+    low, high = _exp_range()
+    n, a, b = _exp_reduce(x, 0.0)
+    y = _times_pow2(_exp_reduced(a, b), n)
+    return select(x < low, 0.0, select(x > high, inf, y))
+
+
+def _exp_split_up(hi, lo):
+    """2^96 exp(hi + lo) for hi <= 0, |lo| <= ulp(hi): normal, and far enough down to be multiplied by thousands."""
+    low, _ = _exp_range()
+    n, a, b = _exp_reduce(hi, lo)
+    return select(hi < low - 12, 0.0, _exp_reduced(a, b) * _pow2(n, 96))
+
+
+def exp_split(hi, lo):
+    """exp(hi + lo) for hi <= 0 and |lo| <= ulp(hi), cheaper than exp."""
+    return _exp_split_up(hi, lo) * 1.262177448353619e-29
+
+
+def _expm1_parts(x):
+    """exp(x) - 1 as a sum of two, for x in [-50, 50]: its leading terms 2^n - 1 + 2^n a, and the rest."""
+    n, a, b = _exp_reduce(x, 0.0)
+    s = _pow2(n, 0)
+    u, v = s - 1, s * a
+    hi = u + v
+    r = a + b
+    z = r * r
+    tail = (0.5 * z + z * (r * _exp_cubic(r))) + (b + r * ((a - r) + b))
+    return hi, (((u - hi) + v) + (((s - u) - 1) + (s - (u + 1)))) + s * tail
 
 
 def expm1(x):
-    return exp(x) - 1
+    """exp(x) - 1; beyond 50 that is exp(x)."""
+    hi, lo = _expm1_parts(x)
+    y = select(x < -50, -1.0, select(x > 50, exp(x), hi + lo))
+    return select(x == 0, x, y)
+
+
+# log: x = 2^e (1 + f), 1 + f in [sqrt(1/2), sqrt(2)).
+
+
+def _log_reduce_f32(x):
+    """e and f for positive normal x."""
+    i = bits(x) - 0x3F3504F3
+    e = from_bits((i >> 23) ^ 0x4B000100) - 8388864.0
+    return e, from_bits((i & 0x7FFFFF) + 0x3F3504F3) - 1
+
+
+def _log_reduce_f64(x):
+    i = bits(x) - 0x3FE6A09E667F3BCD
+    e = from_bits((i >> 52) ^ 0x4330000000000800) - 4503599627372544.0
+    return e, from_bits((i & 0xFFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD) - 1
+
+
+def _log1p_tail_f32(f):
+    """log(1 + f) - f on [sqrt(1/2) - 1, sqrt(2) - 1]; 0.12."""
+    return f * f * poly(
+        f, -0.5, 0.33333355, -0.25000852, 0.19999766, -0.16621315, 0.142281, -0.13203458, 0.12615187,
+        -0.07353803,
+    )  # fmt: skip
+
+
+def _log1p_tail_f64(f):
+    """With s = f / (2 + f): log(1 + f) = 2 atanh(s) = f - (f^2/2 - s (f^2/2 + R(s^2))); 0.01."""
+    s = f / (2 + f)
+    z = s * s
+    h = 0.5 * f * f
+    tail = z * poly(
+        z, 0.6666666666666736, 0.3999999999940572, 0.28571428743984745, 0.22222198435196522,
+        0.18183570565272192, 0.15313908347589533, 0.14797240239442028,
+    )  # fmt: skip
+    return s * (h + tail) - h
+
+
+def _log_of_parts(x, e, f, c):
+    """log(2^e (1 + f)) + c, and the limits at the ends of x = 2^e (1 + f)."""
+    ln2_high, ln2_low = _ln2()
+    hi = e * ln2_high + f
+    lo = (e * ln2_high - hi) + f
+    y = hi + (lo + (c + e * ln2_low + _log1p_tail(f)))
+    return select(x > 0, select(x < inf, y, x), select(x == 0, -inf, nan))
+
+
+def _tiny_f32():
+    """The least normal number, and a power of two that makes subnormal numbers normal, with its exponent."""
+    return 1.1754943508222875e-38, 8388608.0, 23.0
+
+
+def _tiny_f64():
+    return 2.2250738585072014e-308, 4503599627370496.0, 52.0
+
+
+def log(x):
+    """log(x); -inf at 0, NaN below."""
+    least, up, steps = _tiny()
+    tiny = x < least
+    e, f = _log_reduce(select(tiny, x * up, x))
+    return _log_of_parts(x, e - select(tiny, steps, 0.0), f, 0.0)
+
+
+def log1p(x):
+    """log(1 + x) = log(u) + c / u with u = fl(1 + x) and c its error, by two-sum."""
+    u = 1 + x
+    b = u - 1
+    c = (x - b) + (1 - (u - b))
+    e, f = _log_reduce(u)
+    return select(x == 0, x, _log_of_parts(u, e, f, c / u))
+
+
+def log1p_unit_f32(x):
+    """log(1 + x) on [0, 1], where softplus and its kin need it; 0.10."""
+    return x + x * x * poly(
+        x, -0.49999923, 0.33330205, -0.24955375, 0.19678871, -0.15307912, 0.10600581, -0.056879718,
+        0.019789271, -0.0032268476,
+    )  # fmt: skip
+
+
+def log1p_unit_f64(x):
+    """log(1 + x) on [0, 1]; 0.10."""
+    return x + x * x * poly(
+        x, -0.49999999999999356, 0.3333333333321966, -0.2499999999284718, 0.199999997681404,
+        -0.16666662105068064, 0.14285654461342207, -0.12499444427778042, 0.11107301926424169,
+        -0.09980126091479251, 0.09010192924910877, -0.08073579878480248, 0.07020224498223449,
+        -0.05726235303481349, 0.042009080835847555, -0.02647264355600342, 0.013648223107097195,
+        -0.005445904587161897, 0.0015616617189330626, -0.00028442804587883424, 2.4599955838925854e-05,
+    )  # fmt: skip
 
 
 def tanh(x):
-    e = exp_split(-2 * abs(x), 0.0)
-    t = (1 - e) / (1 + e)
-    return select(x < 0, -t, t)
+    """tanh(|x|) = -d / (2 + d), d = expm1(-2 |x|), with the sign of x.
+
+    d = hi + lo and 2 + d = u + v keep their errors; q is the quotient's upper half, and the remainder
+    -d - q (u + v) is exact where it cancels. Below 1e-20 that would underflow, and x is the answer.
+    """
+    t = abs(x)
+    g, h = _expm1_parts(-2 * t)
+    hi = g + h
+    lo = (g - hi) + h
+    u = 2 + hi
+    v = ((2 - u) + hi) + lo
+    inverse = 1 / u
+    q, w = _high(-hi * inverse), _high(u)
+    remainder = ((-hi - q * w) - q * ((u - w) + v)) - lo
+    y = select(t > 25, 1.0, q + remainder * inverse)
+    return select(t < 1e-20, x, _with_sign(y, x))
+
+
+# erf: an odd polynomial near 0, 1 minus something small beyond.
+
+
+def _erf_small_f32(x):
+    """erf(x) on [-1, 1]; 0.03."""
+    return x + x * poly(
+        x * x - 0.25, 0.040999755, -0.32443434, 0.094520554, -0.022141518, 0.004260595,
+        -0.0006832218, 7.859354e-05,
+    )  # fmt: skip
+
+
+def _erf_small_f64(x):
+    """erf(x) on [-1, 1]; 0.07."""
+    return x + x * poly(
+        x * x - 0.375, 0.0018801197863594855, -0.301809621107369, 0.08660397291084722,
+        -0.020114850033923423, 0.0038500443039443, -0.00062318517427397, 8.718800904823791e-05,
+        -1.0729329516435463e-05, 1.177745971029734e-06, -1.1666378708296779e-07, 1.050143683371521e-08,
+        -7.776017836510777e-10,
+    )  # fmt: skip
+
+
+def _erfc_up_f32(t):
+    """exp(t^2) erfc(t) on [1, 4]; 0.05 of erf(t)."""
+    return poly(
+        t - 1.75, 0.28497228, -0.13097592, 0.05576199, -0.022270987, 0.008406756, -0.0029708513,
+        0.0010496854, -0.0004155987, 0.000104035506,
+    )  # fmt: skip
+
+
+def _erfc_up_f64(t):
+    """exp(t^2) erfc(t) on [1, 6]; 0.51 of erf(t)."""
+    return poly(
+        t - 2.5, 0.21080636406112216, -0.07434734679007077, 0.02493799708754969, -0.00800156937028291,
+        0.002467036827232458, -0.0007335910249811893, 0.00021101964413321685, -5.8868813568236074e-05,
+        1.5962475945996353e-05, -4.21415263238983e-06, 1.084383985332048e-06, -2.7353061031193484e-07,
+        6.761751862998817e-08, -1.5625696457235154e-08, 3.731616795832978e-09, -1.1113219137432947e-09,
+        1.8370462083842631e-10, 7.119747361116548e-13, 1.6893540002517777e-11, -6.162955657896877e-12,
+    )  # fmt: skip
+
+
+def _erf_end_f32():
+    """From here on erf is 1."""
+    return 4.0
+
+
+def _erf_end_f64():
+    return 6.0
 
 
 def erf(x):
-    return tanh(x * 1.1)
+    """erf(x) = 1 - erfc(|x|) with the sign of x, beyond the polynomial's reach."""
+    t = min(abs(x), _erf_end())
+    large = _with_sign(1 - exp_split(-t * t, 0.0) * _erfc_up(t), x)
+    return select(abs(x) < 1, _erf_small(x), large)
+
+
+# The normal distribution Phi, for gelu: relative accuracy in the whole lower tail.
+
+
+def _mills_shift_f32():
+    return 2.5
+
+
+def _mills_shift_f64():
+    return 3.0
+
+
+def _mills_f32(s):
+    """(x + k) Phi(-x) exp(x^2/2) for x in [0, 15.5], k the shift, s = x / (x + k), Phi the normal distribution; 0.65.
+
+    The scaled tail alone is this over x + k; x times it is s times this, in which the error of s cancels as x grows.
+    """
+    return poly(
+        s - 0.5, 0.70665663, -0.867384, 0.5279506, 0.07388761, -0.2622533, -0.051278982, 0.16229355,
+        0.0884509, -0.08238472, -0.08450593,
+    )  # fmt: skip
+
+
+def _mills_f64(s):
+    """The same for x in [0, 39.5]; 0.61."""
+    return poly(
+        s - 0.5, 0.729083690133373, -1.0186639638349797, 0.9200708798983929, -0.3781042011434526,
+        -0.16740587236988058, 0.22312387965381625, 0.06576590437968921, -0.13386606121524589,
+        -0.06568328112775941, 0.07904987907891768, 0.08070400359015738, -0.0271259625654798,
+        -0.08474019776931334, -0.028845025169332628, 0.0596155317144045, 0.0742110270258694,
+        0.0006470356207316094, -0.07944207957989499, -0.07197240008033323, 0.029183424887005517,
+        0.10014672061452054, 0.035971097147726394, -0.055674615982394905, -0.041206744543809785,
+    )  # fmt: skip
+
+
+def _normal_tail(x):
+    """Phi(-x) exp(x^2/2) for x >= 0."""
+    v = 1 / (x + _mills_shift())
+    return v * _mills(x * v)
+
+
+def _normal_up(x):
+    """2^96 exp(-x^2/2). x^2 = h^2 + (x - h) (x + h), h the upper half of x; h^2 alone would lose x^2/2 ulp."""
+    h = _high(x)
+    a, b = -0.5 * h * h, -0.5 * (x - h) * (x + h)
+    hi = a + b
+    return _exp_split_up(hi, (a - hi) + b)
