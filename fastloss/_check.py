@@ -94,7 +94,7 @@ def out(name, value, shape, dtype):
         raise TypeError(f"{name} is a {type(value).__name__}; it must be a numpy array")
     if value.shape != shape:
         raise ValueError(f"{name} has shape {value.shape}; it must be {shape}")
-    if value.dtype != dtype:
+    if value.dtype.newbyteorder("=") != dtype:
         raise TypeError(f"{name} has dtype {value.dtype}; it must be {dtype}")
     if not value.flags.writeable:
         raise ValueError(f"{name} is read-only")

@@ -54,7 +54,14 @@ def compiled():
 
 
 def get_backend():
-    """The name of the backend in use: "cython" or "numba"."""
+    """The name of the backend in use: "cython" or "numba".
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.get_backend() in ("cython", "numba")
+    True
+    """
     return kernels().name
 
 

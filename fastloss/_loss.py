@@ -222,7 +222,7 @@ class ElementwiseLoss(_Methods, ElementwiseCalls):
 class Results:
     """The arrays that a call fills, and what it returns."""
 
-    def __init__(self, mode, options, shape, dtype, inputs, value_shape=None):
+    def __init__(self, mode, options, shape, dtype, inputs, value_shape=None, in_place=None):
         self.mode, self.options, self.dtype = mode, options, dtype
         self.buffers, self._copies = [None, None, None], []
         if mode == "p":
@@ -239,19 +239,24 @@ class Results:
                 continue
             buffer = check.out(label, buffer, shapes[name], dtype)
             slot = ("value", "grad", "hess").index(name)
-            self.buffers[slot] = np.empty(shapes[name], dtype) if buffer is None else self._apart(buffer, inputs)
+            self.buffers[slot] = np.empty(shapes[name], dtype) if buffer is None else self._apart(
+                buffer, inputs, in_place if name == "grad" or in_place is None else ())
         for first, second in ((1, 2), (0, 1), (0, 2)):
             a, b = self.buffers[first], self.buffers[second]
             if a is not None and b is not None and np.may_share_memory(a, b) and np.shares_memory(a, b):
                 raise ValueError("the arrays in out= overlap")
 
-    def _apart(self, buffer, inputs):
-        """The buffer itself, or where it overlaps an input in part, a new array that is copied to it at the end."""
+    def _apart(self, buffer, inputs, in_place):
+        """The buffer itself, or where it overlaps an input otherwise than exactly, a new array that is copied to it at the end.
+
+        in_place: the inputs that may be the buffer exactly; None: all of them.
+        """
         for array in inputs:
             if type(array) is not np.ndarray or not np.may_share_memory(array, buffer):
                 continue
             same = array.ctypes.data == buffer.ctypes.data and array.strides == buffer.strides and array.dtype == buffer.dtype
-            if not (same and array.shape == buffer.shape and buffer.flags.c_contiguous):
+            allowed = in_place is None or any(array is a for a in in_place)
+            if not (same and allowed and array.shape == buffer.shape and buffer.flags.c_contiguous):
                 fresh = np.empty(buffer.shape, buffer.dtype)
                 self._copies.append((buffer, fresh))
                 return fresh
@@ -356,7 +361,7 @@ class RowLoss(_Methods, CrossEntropyCalls):
             bad = kernels.check_targets(indices, n_classes, ignore, weight, row_weight, sums)
             if bad >= 0:
                 check.bad_index(target, bad, n_classes, ignore)
-        results = Results(mode, options, x.shape, result_dtype, [terms.input, terms.target, terms.weight, options.sample_weight, options.upstream], shape)
+        results = Results(mode, options, x.shape, result_dtype, [terms.input, terms.target, terms.weight, options.sample_weight, options.upstream], shape, (terms.input,))
         divide_by = sums[0] if options.reduction == "mean" and mode != "p" else 1.0
         acc = np.zeros(2)
         if divide_by == 0:

@@ -105,7 +105,7 @@ class _RowFunction:
                 np.copyto(given, y)
         return given if given is not None else y[()] if y.ndim == 0 else y
 
-    def backward(self, g, y, axis=None, *, out=None):
+    def backward(self, g, y, axis=None, *, out=None, where=None):
         """The gradient of the input from the gradient g of the result y.
 
         softmax: ``y * (g - sum(g * y))``; log_softmax: ``g - exp(y) * sum(g)``, sums along `axis` (None: all axes).
@@ -115,6 +115,8 @@ class _RowFunction:
         g, y : array_like of one shape
         axis : None, int or tuple of int
         out : ndarray, optional
+        where : array_like of bool, optional
+            As in the forward call: elements where it is False take no part and get 0.
 
         Returns
         -------
@@ -132,6 +134,9 @@ class _RowFunction:
             if g.shape != y.shape:
                 raise ValueError(f"g has shape {g.shape}; it must be y's shape {y.shape}")
             computed, result = check.working_dtype(y)
+            mask = check.mask(where, y.shape)
+            if mask is not None:
+                g, y = np.where(mask, g, g.dtype.type(0)), np.where(mask, y, y.dtype.type(self._masked))
             given = check.out("out", out, y.shape, result)
             gradient = np.empty(y.shape, result) if given is None else _apart(given, *raw)
             axes = _axes(axis, y.ndim) or (0,)

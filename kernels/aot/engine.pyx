@@ -319,7 +319,7 @@ cdef int run_rows(RowsJob* job, int op, bint double_, double* acc) except -1:
     cdef Buffer sums
     job.kernel = TABLE.rows[op][double_]
     job.chunk = (max(CHUNK // 2 // per_row, 1) + LANES - 1) // LANES * LANES
-    job.scratch = size * (3 * LANES * (SHORT_ROW + 1) if c < SHORT_ROW else 3 * (c + 2 * LANES) + c // PIECE + 1)
+    job.scratch = size * (3 * LANES * SHORT_ROW if c < SHORT_ROW else 2 * PIECE + min(c, LONG_ROW) + c // PIECE + 1)
     cdef Py_ssize_t chunks = (job.rows.n_rows + job.chunk - 1) // job.chunk
     if chunks <= 64:
         memset(few, 0, 16 * chunks)

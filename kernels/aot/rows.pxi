@@ -161,40 +161,76 @@ cdef inline void tile_stats(const real* x, real* e, Py_ssize_t n_classes, bint s
 
 # ---- long rows ----------------------------------------------------------------------------------------------------
 
-cdef inline void row_stats(const real* x, real* e, Py_ssize_t n, bint store, real* tops, Stats* st, Py_ssize_t lane) noexcept nogil:
-    """Statistics of one row into st[lane]; e = exp(x - tops[piece])."""
+cdef inline real* row_of(const View* view, const Rows* job, Py_ssize_t r, const real* like) noexcept nogil:
+    return <real*> view.data + row_at(view, job.inner, r)
+
+
+cdef inline const real* neighbours(const real* x, Py_ssize_t step, Py_ssize_t n, real* spare) noexcept nogil:
+    """n values side by side: x itself, or a copy in spare."""
+    cdef Py_ssize_t c
+    if step == 1:
+        return x
+    for c in range(n):
+        spare[c] = x[c * step]
+    return spare
+
+
+cdef inline void spread(const real* values, real* out, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t c
+    if step == 1:
+        memcpy(out, values, n * sizeof(real))
+    else:
+        for c in range(n):
+            out[c * step] = values[c]
+
+
+cdef inline void row_stats(const real* x, Py_ssize_t step, real* e, Py_ssize_t e_step, Py_ssize_t n, bint store, real* tops, Stats* st,
+                           Py_ssize_t lane) noexcept nogil:
+    """Statistics of one row into st[lane], piece by piece; e = exp(x - tops[piece])."""
+    cdef real spare[PIECE]
+    cdef real piece_e[PIECE]
     cdef real m[LANES]
     cdef real s[2 * LANES]
     cdef real k[LANES]
     cdef real tail[LANES]
+    cdef real tail_e[LANES]
     cdef double sums[LANES]
     cdef double counts[LANES]
     cdef double total[2]
     cdef double sk, kk
-    cdef Py_ssize_t start, full, rest, l
+    cdef Py_ssize_t start, size, full, rest, l
+    cdef const real* p
+    cdef real* to
     cdef real top, ref
     st.m[lane], st.s[lane], st.k[lane], total[0], total[1] = -INFINITY, 0, 0, 0, 0
     for start from 0 <= start < n by PIECE:
-        rest = PIECE if n - start > PIECE else n - start
-        full = rest // LANES
-        rest -= full * LANES
+        size = PIECE if n - start > PIECE else n - start
+        full = size // LANES
+        rest = size - full * LANES
+        p = neighbours(x + start * step, step, size, spare)
         for l in range(LANES):
             m[l] = <real> -INFINITY
             k[l] = s[l] = s[LANES + l] = 0
             tail[l] = <real> -INFINITY
-        lanes_max(x + start, full, m)
+        lanes_max(p, full, m)
         if rest:
             for l in range(rest):
-                tail[l] = x[start + full * LANES + l]
+                tail[l] = p[full * LANES + l]
             lanes_max(tail, 1, m)
         top = highest_lane(m)
         ref = <real> 0 if top == <real> -INFINITY else top
         for l in range(LANES):
             m[l] = ref
         tops[start // PIECE] = ref
-        lanes_exp(x + start, e + start, full, store, m, s, k)
+        to = e + start if e_step == 1 else &piece_e[0]
+        lanes_exp(p, to, full, store, m, s, k)
         if rest:
-            lanes_exp(tail, e + start + full * LANES, 1, store, m, s, k)
+            lanes_exp(tail, tail_e, 1, store, m, s, k)
+        if store:
+            for l in range(rest):
+                to[full * LANES + l] = tail_e[l]
+            if e_step != 1:
+                spread(piece_e, e + start * e_step, e_step, size)
         for l in range(LANES):
             sums[l] = <double> s[l] - <double> s[LANES + l]
             counts[l] = k[l]
@@ -213,25 +249,25 @@ cdef inline void row_stats(const real* x, real* e, Py_ssize_t n, bint store, rea
     st.s[lane] = NAN if st.m[lane] == INFINITY else total[0] + total[1]
 
 
-cdef inline const real* long_row(const View* view, const Rows* job, Py_ssize_t r, real* spare) noexcept nogil:
-    """The row itself where its classes are neighbours, else a copy in spare."""
-    cdef const real* x = <real*> view.data + row_at(view, job.inner, r)
-    cdef Py_ssize_t c
-    if view.classes == 1:
-        return x
-    for c in range(job.n_classes):
-        spare[c] = x[c * view.classes]
-    return spare
+cdef inline double below(double top, double m) noexcept nogil:
+    """exp(top - m) of a piece whose maximum is not the row's"""
+    cdef double d = top - m
+    cdef double b = top - d
+    return 1.0 if top == m else exp_split_f64(d, (top - (d + b)) - (m - b))
 
 
-cdef inline void scaled_copy(const real* e, real* out, Py_ssize_t step, Py_ssize_t n, const real* tops, double m, double a) noexcept nogil:
-    """out = a * exp(top of the piece - m) * e"""
+cdef inline void scale_row(const real* e, Py_ssize_t e_step, real* out, Py_ssize_t step, Py_ssize_t n, const real* tops, double m,
+                           double a) noexcept nogil:
+    """out = a * exp(top of the piece - m) * e, where out may be e"""
     cdef Py_ssize_t start, stop, c
     cdef real factor
     for start from 0 <= start < n by PIECE:
         stop = n if n - start < PIECE else start + PIECE
-        factor = <real> (a if tops[start // PIECE] == m else a * exp(tops[start // PIECE] - m))
-        if step == 1:
+        factor = <real> (a * below(tops[start // PIECE], m))
+        if out == e:
+            for c in range(start, stop):
+                out[c * step] = out[c * step] * factor
+        elif step == 1:
             for c in range(start, stop):
                 out[c] = e[c] * factor
         else:
@@ -256,10 +292,10 @@ cdef inline double lse_of(double m, double log_total, const real* x, Py_ssize_t 
 # ---- softmax family -----------------------------------------------------------------------------------------------
 
 cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
-    cdef Py_ssize_t n = job.n_classes, r, l, rows
+    cdef Py_ssize_t n = job.n_classes, r, l, rows, e_step = 1
     cdef real* e = scratch
-    cdef real* spare = e + n + LANES
-    cdef real* tops = spare + n + LANES
+    cdef real* tops
+    cdef real* out
     cdef real a[LANES]
     cdef Stats st
     if n < SHORT_ROW:
@@ -271,18 +307,20 @@ cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* 
                 a[l] = <real> (1.0 / (st.k[l] + st.s[l]))
             lanes_scale[real](e, n, a)
             store_tile[real](e, &job.out, job.inner, n, r, rows)
-    else:
-        for r in range(begin, end):
-            row_stats[real](long_row[real](&job.x, job, r, spare), e, n, True, tops, &st, 0)
-            scaled_copy[real](e, (<real*> job.out.data + row_at(&job.out, job.inner, r)), job.out.classes, n, tops, st.m[0],
-                              1.0 / (st.k[0] + st.s[0]))
+        return
+    for r in range(begin, end):
+        out = row_of[real](&job.out, job, r, scratch)
+        if n > LONG_ROW:                                 # too long for the second-level cache: e goes straight to out
+            e, e_step, tops = out, job.out.classes, scratch
+        else:
+            tops = scratch + n
+        row_stats[real](row_of[real](&job.x, job, r, scratch), job.x.classes, e, e_step, n, True, tops, &st, 0)
+        scale_row[real](e, e_step, out, job.out.classes, n, tops, st.m[0], 1.0 / (st.k[0] + st.s[0]))
 
 
 cdef void log_softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
     cdef Py_ssize_t n = job.n_classes, r, l, c, rows, group = 1
-    cdef real* e = scratch
-    cdef real* spare = e + (n + 1) * LANES if n < SHORT_ROW else e + n + LANES
-    cdef real* tops = spare + n + LANES
+    cdef real* e = scratch                               # a tile, or the maxima of pieces
     cdef const real* x
     cdef real* out
     cdef real m[LANES]
@@ -299,7 +337,7 @@ cdef void log_softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, re
             tile_stats[real](e, e, n, False, &st)
         else:
             for l in range(rows):
-                row_stats[real](long_row[real](&job.x, job, r + l, spare), e, n, False, tops, &st, l)
+                row_stats[real](row_of[real](&job.x, job, r + l, scratch), job.x.classes, e, 1, n, False, e, &st, l)
         for l in range(LANES):
             a[l] = <real> log_sum(st.k[l], st.s[l])
             m[l] = <real> st.m[l]
@@ -310,8 +348,8 @@ cdef void log_softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, re
             store_tile[real](e, &job.out, job.inner, n, r, rows)
             continue
         for l in range(rows):
-            x = (<real*> job.x.data + row_at(&job.x, job.inner, r + l))
-            out = (<real*> job.out.data + row_at(&job.out, job.inner, r + l))
+            x = row_of[real](&job.x, job, r + l, scratch)
+            out = row_of[real](&job.out, job, r + l, scratch)
             if job.x.classes == 1 and job.out.classes == 1:
                 for c in range(n):
                     out[c] = (x[c] - m[l]) - a[l]
@@ -322,9 +360,7 @@ cdef void log_softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, re
 
 cdef void logsumexp_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
     cdef Py_ssize_t n = job.n_classes, r, l, rows
-    cdef real* e = scratch
-    cdef real* spare = e + (n + 1) * LANES if n < SHORT_ROW else e + n + LANES
-    cdef real* tops = spare + n + LANES
+    cdef real* e = scratch                               # a tile, or the maxima of pieces
     cdef real* out = <real*> job.out.data
     cdef double logs[LANES]
     cdef Stats st
@@ -337,11 +373,11 @@ cdef void logsumexp_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real
             tile_stats[real](e, e, n, False, &st)
         else:
             for l in range(rows):
-                row_stats[real](long_row[real](&job.x, job, r + l, spare), e, n, False, tops, &st, l)
+                row_stats[real](row_of[real](&job.x, job, r + l, scratch), job.x.classes, e, 1, n, False, e, &st, l)
         for l in range(LANES):
             logs[l] = log_sum(st.k[l], st.s[l])
         for l in range(rows):
-            out[r + l] = <real> lse_of[real](st.m[l], logs[l], (<real*> job.x.data + row_at(&job.x, job.inner, r + l)), job.x.classes, n)
+            out[r + l] = <real> lse_of[real](st.m[l], logs[l], row_of[real](&job.x, job, r + l, scratch), job.x.classes, n)
 
 
 cdef void softmax_backward_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
@@ -381,48 +417,52 @@ cdef inline void lanes_backward(real* g, const real* y, Py_ssize_t n, bint logs,
             g[i * LANES + l] = t[l]
 
 
+cdef inline void load_piece(const View* view, const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, real fill, real* piece) noexcept nogil:
+    """n values of row r from start on, filled up to whole vectors."""
+    cdef const real* x = <real*> view.data + row_at(view, job.inner, r) + start * view.classes
+    cdef Py_ssize_t c
+    for c in range(n):
+        piece[c] = x[c * view.classes]
+    for c in range(n, (n + LANES - 1) // LANES * LANES):
+        piece[c] = fill
+
+
 cdef inline void backward_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, bint logs) noexcept nogil:
-    cdef Py_ssize_t n = job.n_classes, vectors, r, l, c, rows
+    cdef Py_ssize_t n = job.n_classes, r, l, rows, start, size
     cdef real* g = scratch
-    cdef real* y
-    cdef const real* gp
-    cdef const real* yp
-    cdef real* out
+    cdef real* y = g + (n * LANES if n < SHORT_ROW else PIECE)
     cdef double dot[LANES]
     cdef real total[LANES]
-    cdef bint short = n < SHORT_ROW
-    cdef Py_ssize_t group = LANES if short else 1
-    vectors = n if short else (n + LANES - 1) // LANES
-    y = g + vectors * LANES
-    for r from begin <= r < end by group:
-        for l in range(LANES):
-            dot[l] = 0
-        if short:
+    if n < SHORT_ROW:
+        for r from begin <= r < end by LANES:
             rows = LANES if end - r > LANES else end - r
             load_tile[real](g, &job.aux, job.inner, n, r, rows)
             load_tile[real](y, &job.x, job.inner, n, r, rows)
-        else:
-            gp = (<real*> job.aux.data + row_at(&job.aux, job.inner, r))
-            yp = (<real*> job.x.data + row_at(&job.x, job.inner, r))
-            for c in range(n):
-                g[c] = gp[c * job.aux.classes]
-                y[c] = yp[c * job.x.classes]
-            for c in range(n, vectors * LANES):
-                g[c] = y[c] = 0
-        lanes_dot[real](g, y, vectors, logs, dot)
-        if not short:
-            dot[0] = sum_lanes(dot)
             for l in range(LANES):
-                dot[l] = dot[0]
-        for l in range(LANES):
-            total[l] = <real> dot[l]
-        lanes_backward[real](g, y, vectors, logs, total)
-        if short:
+                dot[l] = 0
+            lanes_dot[real](g, y, n, logs, dot)
+            for l in range(LANES):
+                total[l] = <real> dot[l]
+            lanes_backward[real](g, y, n, logs, total)
             store_tile[real](g, &job.out, job.inner, n, r, rows)
-        else:
-            out = (<real*> job.out.data + row_at(&job.out, job.inner, r))
-            for c in range(n):
-                out[c * job.out.classes] = g[c]
+        return
+    for r in range(begin, end):
+        for l in range(LANES):
+            dot[l] = 0
+        for start from 0 <= start < n by PIECE:
+            size = PIECE if n - start > PIECE else n - start
+            load_piece[real](&job.aux, job, r, start, size, 0, g)
+            load_piece[real](&job.x, job, r, start, size, 0, y)
+            lanes_dot[real](g, y, (size + LANES - 1) // LANES, logs, dot)
+        dot[0] = sum_lanes(dot)
+        for l in range(LANES):
+            total[l] = <real> dot[0]
+        for start from 0 <= start < n by PIECE:
+            size = PIECE if n - start > PIECE else n - start
+            load_piece[real](&job.aux, job, r, start, size, 0, g)
+            load_piece[real](&job.x, job, r, start, size, 0, y)
+            lanes_backward[real](g, y, (size + LANES - 1) // LANES, logs, total)
+            spread[real](g, row_of[real](&job.out, job, r, scratch) + start * job.out.classes, job.out.classes, size)
 
 
 # ---- cross-entropy ------------------------------------------------------------------------------------------------
@@ -468,7 +508,7 @@ cdef inline void zero_lane(real* t, Py_ssize_t n, Py_ssize_t l) noexcept nogil:
 
 
 cdef inline void zero_row(const View* view, const Rows* job, Py_ssize_t r, const real* like) noexcept nogil:
-    cdef real* out = <real*> view.data + row_at(view, job.inner, r)
+    cdef real* out = row_of[real](view, job, r, like)
     cdef Py_ssize_t c
     for c in range(job.n_classes):
         out[c * view.classes] = 0
@@ -503,86 +543,94 @@ cdef inline void batch_losses(const Rows* job, Py_ssize_t r, Py_ssize_t rows, co
     add_lanes(sums, loss)
 
 
-cdef inline void lanes_hessian(real* e, real* h, Py_ssize_t n, const double* a_, const double* z_, const Stats* st, Py_ssize_t lane,
-                               bint short) noexcept nogil:
-    """h = p (a (1 - p) + z p), p = e / S, with 1 - p of a maximum formed from the others"""
+cdef inline void lanes_hessian(const real* e, real* h, Py_ssize_t n, const real* rest_, const real* total_, const real* a_, const real* z_) noexcept nogil:
+    """h = e (a (total - e) + z e), with the difference of a maximum (e = 1) given as rest"""
+    cdef real rest[LANES]
+    cdef real total[LANES]
     cdef real a[LANES]
     cdef real z[LANES]
-    cdef real total[LANES]
-    cdef real rest[LANES]
-    cdef real inverse[LANES]
-    cdef Py_ssize_t i, l, j
-    cdef real p, q
+    cdef Py_ssize_t i, l
+    cdef real v, others
     for l in range(LANES):
-        j = l if short else lane
-        a[l], z[l] = <real> a_[j], <real> z_[j]
-        total[l] = <real> (st.k[j] + st.s[j])
-        rest[l] = <real> ((st.k[j] - 1.0) + st.s[j])
-        inverse[l] = <real> (1.0 / (st.k[j] + st.s[j]))
+        rest[l], total[l], a[l], z[l] = rest_[l], total_[l], a_[l], z_[l]
     for i in range(n):
         for l in range(LANES):
-            p = e[i * LANES + l] * inverse[l]
-            q = (rest[l] if e[i * LANES + l] == <real> 1 else total[l] - e[i * LANES + l]) * inverse[l]
-            h[i * LANES + l] = p * (a[l] * q + z[l] * p)
+            v = e[i * LANES + l]
+            others = rest[l] if v == <real> 1 else total[l] - v
+            h[i * LANES + l] = v * (a[l] * others + z[l] * v)
 
 
-cdef inline void to_one_top(real* e, Py_ssize_t n, real* tops, double m) noexcept nogil:
-    """Brings every piece of a long row to the row's own maximum."""
-    cdef Py_ssize_t start, c
-    cdef real factor
-    for start from 0 <= start < n by PIECE:
-        if tops[start // PIECE] != m:
-            factor = <real> exp(tops[start // PIECE] - m)
-            tops[start // PIECE] = <real> m
-            for c in range(start, n if n - start < PIECE else start + PIECE):
-                e[c] = e[c] * factor
+cdef inline void tile_hessian(const real* e, real* h, Py_ssize_t n, const double* factor, const double* two_z, const Stats* st) noexcept nogil:
+    cdef real rest[LANES]
+    cdef real total[LANES]
+    cdef real a[LANES]
+    cdef real z[LANES]
+    cdef double t
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        t = st.k[l] + st.s[l]
+        rest[l], total[l] = <real> ((st.k[l] - 1.0) + st.s[l]), <real> t
+        a[l], z[l] = <real> (factor[l] / t / t), <real> (two_z[l] / t / t)
+    lanes_hessian(e, h, n, rest, total, a, z)
 
 
-cdef inline void copy_row(const real* e, const View* view, const Rows* job, Py_ssize_t r) noexcept nogil:
-    cdef real* out = <real*> view.data + row_at(view, job.inner, r)
-    cdef Py_ssize_t c
-    if view.classes == 1:
-        memcpy(out, e, job.n_classes * sizeof(real))
-    else:
-        for c in range(job.n_classes):
-            out[c * view.classes] = e[c]
+cdef inline void hessian_row(const real* e, Py_ssize_t e_step, const Rows* job, Py_ssize_t r, const real* tops, const Stats* st, Py_ssize_t lane,
+                             double factor, double two_z) noexcept nogil:
+    """As tile_hessian for one row, in units of the maximum of each piece."""
+    cdef real piece[PIECE]
+    cdef real rest[LANES]
+    cdef real total[LANES]
+    cdef real a[LANES]
+    cdef real z[LANES]
+    cdef real* out = <real*> job.hess.data + row_at(&job.hess, job.inner, r)
+    cdef Py_ssize_t start, size, c, l
+    cdef double unit, t = st.k[lane] + st.s[lane]
+    for start from 0 <= start < job.n_classes by PIECE:
+        size = PIECE if job.n_classes - start > PIECE else job.n_classes - start
+        unit = below(tops[start // PIECE], st.m[lane])
+        for l in range(LANES):
+            total[l] = <real> (t / unit)
+            rest[l] = <real> ((st.k[lane] - 1.0) + st.s[lane] if unit == 1 else t / unit - 1.0)
+            a[l], z[l] = <real> (factor / t / t * unit * unit), <real> (two_z / t / t * unit * unit)
+        for c in range(size):
+            piece[c] = e[(start + c) * e_step]
+        for c in range(size, (size + LANES - 1) // LANES * LANES):
+            piece[c] = 0
+        lanes_hessian(piece, piece, (size + LANES - 1) // LANES, rest, total, a, z)
+        spread(piece, out + start * job.hess.classes, job.hess.classes, size)
 
 
-cdef inline void cross_entropy_long(const Rows* job, Py_ssize_t r, Py_ssize_t l, real* e, real* h, real* tops, Batch* b, Stats* st) noexcept nogil:
+cdef inline void cross_entropy_long(const Rows* job, Py_ssize_t r, Py_ssize_t l, real* scratch, Batch* b, Stats* st) noexcept nogil:
     """One long row, lane l of its batch: statistics, and the gradient and Hessian where wanted."""
-    cdef Py_ssize_t n = job.n_classes
+    cdef Py_ssize_t n = job.n_classes, e_step = 1
     cdef const real* x = <real*> job.x.data + row_at(&job.x, job.inner, r)
-    cdef real* out
-    cdef double z_lse = 0
-    cdef double factor[LANES]
-    cdef double two_z[LANES]
+    cdef real* out = NULL
+    cdef real* e = scratch
+    cdef real* tops = scratch + n
+    cdef double z_lse = 0, factor
     b.x_y[l] = x[b.y[l] * job.x.classes]
-    row_stats[real](long_row[real](&job.x, job, r, h), e, n, job.want_grad or job.want_hess, tops, st, l)
-    if not (job.want_grad or job.want_hess):
+    if not job.want_grad:
+        row_stats[real](x, job.x.classes, e, 1, n, False, scratch, st, l)
         return
+    out = <real*> job.out.data + row_at(&job.out, job.inner, r)
+    if n > LONG_ROW:
+        e, e_step, tops = out, job.out.classes, scratch
+    row_stats[real](x, job.x.classes, e, e_step, n, True, tops, st, l)
     if job.z_loss != 0:
         z_lse = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l]))
-    factor[l], two_z[l] = b.up[l] * (b.w[l] + 2.0 * z_lse), 2.0 * job.z_loss * b.up[l]
+    factor = b.up[l] * (b.w[l] + 2.0 * z_lse)
+    b.e_y[l] = e[b.y[l] * e_step] * below(tops[b.y[l] // PIECE], st.m[l])
     if job.want_hess:
-        to_one_top[real](e, n, tops, st.m[l])
-        lanes_hessian[real](e, h, (n + LANES - 1) // LANES, factor, two_z, st, l, False)
-        copy_row[real](h, &job.hess, job, r)
-    if job.want_grad:
-        out = <real*> job.out.data + row_at(&job.out, job.inner, r)
-        b.e_y[l] = e[b.y[l]]
-        if tops[b.y[l] // PIECE] != st.m[l]:
-            b.e_y[l] *= exp(tops[b.y[l] // PIECE] - st.m[l])
-        scaled_copy[real](e, out, job.out.classes, n, tops, st.m[l], factor[l] / (st.k[l] + st.s[l]))
+        hessian_row[real](e, e_step, job, r, tops, st, l, factor, 2.0 * job.z_loss * b.up[l])
+    scale_row[real](e, e_step, out, job.out.classes, n, tops, st.m[l], factor / (st.k[l] + st.s[l]))
 
 
 cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
     """Class indices without smoothing: only the entry of the class differs from a scaled softmax."""
-    cdef Py_ssize_t n = job.n_classes, r, l, rows, padded
+    cdef Py_ssize_t n = job.n_classes, r, l, rows
     cdef bint short = n < SHORT_ROW
-    padded = n * LANES if short else n + LANES
     cdef real* e = scratch
-    cdef real* h = e + padded
-    cdef real* tops = h + padded
+    cdef real* h = e + n * LANES
     cdef real a[LANES]
     cdef double factor[LANES]
     cdef double two_z[LANES]
@@ -602,18 +650,18 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
             for l in range(LANES):
                 if b.y[l] >= 0:
                     b.x_y[l] = e[b.y[l] * LANES + l]
-            tile_stats[real](e, e, n, job.want_grad or job.want_hess, &st)
+            tile_stats[real](e, e, n, job.want_grad, &st)
             for l in range(LANES):
                 if b.y[l] >= 0:
                     b.e_y[l] = e[b.y[l] * LANES + l]
         else:
             for l in range(rows):
                 if b.y[l] >= 0:
-                    cross_entropy_long[real](job, r + l, l, e, h, tops, &b, &st)
+                    cross_entropy_long[real](job, r + l, l, scratch, &b, &st)
         for l in range(LANES):
             b.dot[l] = b.w[l] * (st.m[l] - b.x_y[l])
         batch_losses[real](job, r, rows, &b, &st, &sums, scratch)
-        if not (job.want_grad or job.want_hess):
+        if not job.want_grad:
             continue
         for l in range(LANES):
             z_lse[l] = 0
@@ -626,12 +674,12 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
             a[l] = <real> (factor[l] / (st.k[l] + st.s[l]))
         target_gradients(&b, &st, z_lse, gradient)
         if short and job.want_hess:
-            lanes_hessian[real](e, h, n, factor, two_z, &st, 0, True)
+            tile_hessian[real](e, h, n, factor, two_z, &st)
             for l in range(rows):
                 if b.y[l] < 0:
                     zero_lane[real](h, n, l)
             store_tile[real](h, &job.hess, job.inner, n, r, rows)
-        if short and job.want_grad:
+        if short:
             lanes_scale[real](e, n, a)
             for l in range(rows):
                 if b.y[l] < 0:
@@ -641,40 +689,46 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
             store_tile[real](e, &job.out, job.inner, n, r, rows)
         if not short:
             for l in range(rows):
-                if b.y[l] < 0:
-                    if job.want_grad:
-                        zero_row[real](&job.out, job, r + l, scratch)
-                    if job.want_hess:
-                        zero_row[real](&job.hess, job, r + l, scratch)
-                elif job.want_grad:
-                    (<real*> job.out.data + row_at(&job.out, job.inner, r + l))[b.y[l] * job.out.classes] = <real> gradient[l]
+                if b.y[l] >= 0:
+                    row_of[real](&job.out, job, r + l, scratch)[b.y[l] * job.out.classes] = <real> gradient[l]
+                    continue
+                zero_row[real](&job.out, job, r + l, scratch)
+                if job.want_hess:
+                    zero_row[real](&job.hess, job, r + l, scratch)
     total_lanes(&sums, acc)
 
 
-cdef inline void target_weights(const Rows* job, real* q, Py_ssize_t r, Py_ssize_t rows, const Batch* b, bint short) noexcept nogil:
-    """q = class weight times the target distribution after smoothing, as a tile or one long row"""
+cdef inline void target_tile(const Rows* job, real* q, Py_ssize_t r, Py_ssize_t rows, const Batch* b) noexcept nogil:
+    """q = class weight times the target distribution after smoothing"""
     cdef Py_ssize_t n = job.n_classes, c, l
-    cdef real keep = <real> (1.0 - job.smoothing), spread = <real> (job.smoothing / n), w
-    cdef const real* p
+    cdef real keep = <real> (1.0 - job.smoothing), spread_ = <real> (job.smoothing / n), w
     if job.target == NULL:
-        if short:
-            load_tile[real](q, &job.aux, job.inner, n, r, rows)
-        else:
-            p = (<real*> job.aux.data + row_at(&job.aux, job.inner, r))
-            for c in range(n):
-                q[c] = p[c * job.aux.classes]
+        load_tile[real](q, &job.aux, job.inner, n, r, rows)
     for c in range(n):
         w = <real> class_weight[real](job, c, q)
-        for l in range(LANES if short else 1):
-            if job.target == NULL:
-                q[c * LANES + l if short else c] = (q[c * LANES + l if short else c] * keep + spread) * w
-            else:
-                q[c * LANES + l if short else c] = spread * w
+        for l in range(LANES):
+            q[c * LANES + l] = (q[c * LANES + l] * keep + spread_) * w if job.target == NULL else spread_ * w
     if job.target != NULL:
-        for l in range(rows if short else 1):
+        for l in range(rows):
             if b.y[l] >= 0:
-                w = <real> class_weight[real](job, b.y[l], q)
-                q[b.y[l] * LANES + l if short else b.y[l]] += keep * w
+                q[b.y[l] * LANES + l] += keep * <real> class_weight[real](job, b.y[l], q)
+
+
+cdef inline void target_piece(const Rows* job, real* q, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, int64_t y) noexcept nogil:
+    """As target_tile for part of one row."""
+    cdef real keep = <real> (1.0 - job.smoothing), spread_ = <real> (job.smoothing / job.n_classes)
+    cdef Py_ssize_t c
+    for c in range(n, (n + LANES - 1) // LANES * LANES):
+        q[c] = 0
+    if job.target == NULL:
+        load_piece[real](&job.aux, job, r, start, n, 0, q)
+        for c in range(n):
+            q[c] = (q[c] * keep + spread_) * <real> class_weight[real](job, start + c, q)
+        return
+    for c in range(n):
+        q[c] = spread_ * <real> class_weight[real](job, start + c, q)
+    if start <= y < start + n:
+        q[y - start] += keep * <real> class_weight[real](job, y, q)
 
 
 cdef inline void lanes_target(const real* x, const real* q, Py_ssize_t n, const real* m_, double* w, double* dot) noexcept nogil:
@@ -685,7 +739,7 @@ cdef inline void lanes_target(const real* x, const real* q, Py_ssize_t n, const 
     cdef Py_ssize_t i, l
     cdef double d
     for l in range(LANES):
-        total[l], product[l], m[l] = 0, 0, m_[l]
+        total[l], product[l], m[l] = w[l], dot[l], m_[l]
     for i in range(n):
         for l in range(LANES):
             d = <double> q[i * LANES + l] * (<double> m[l] - <double> x[i * LANES + l])
@@ -706,17 +760,62 @@ cdef inline void lanes_dense_gradient(real* e, const real* q, Py_ssize_t n, cons
             e[i * LANES + l] = e[i * LANES + l] * a[l] - q[i * LANES + l] * b[l]
 
 
+cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t l, real* scratch, Batch* b, Stats* st) noexcept nogil:
+    """One long row, lane l of its batch."""
+    cdef real x[PIECE]
+    cdef real q[PIECE]
+    cdef real m[LANES]
+    cdef real a[LANES]
+    cdef real up[LANES]
+    cdef double w[LANES]
+    cdef double dot[LANES]
+    cdef const real* row = <real*> job.x.data + row_at(&job.x, job.inner, r)
+    cdef real* out = NULL
+    cdef real* e = scratch
+    cdef real* tops = scratch + (job.n_classes if job.want_grad else 0)
+    cdef Py_ssize_t n = job.n_classes, e_step = 1, start, size, i
+    cdef double z_lse = 0, factor, unit
+    if job.want_grad:
+        out = <real*> job.out.data + row_at(&job.out, job.inner, r)
+    if n > LONG_ROW and job.want_grad and out != row:    # in place, x is read again: the engine gives room for e
+        e, e_step, tops = out, job.out.classes, scratch
+    row_stats[real](row, job.x.classes, e, e_step, n, job.want_grad, tops, st, l)
+    for i in range(LANES):
+        m[i], w[i], dot[i] = <real> st.m[l], 0, 0
+    for start from 0 <= start < n by PIECE:
+        size = PIECE if n - start > PIECE else n - start
+        load_piece[real](&job.x, job, r, start, size, <real> -INFINITY, x)
+        target_piece[real](job, q, r, start, size, b.y[l])
+        lanes_target[real](x, q, (size + LANES - 1) // LANES, m, w, dot)
+    b.w[l], b.dot[l] = sum_lanes(w), sum_lanes(dot)
+    if not job.want_grad:
+        return
+    if job.z_loss != 0:
+        z_lse = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l]))
+    factor = b.up[l] * (b.w[l] + 2.0 * z_lse)
+    if job.want_hess:
+        hessian_row[real](e, e_step, job, r, tops, st, l, factor, 2.0 * job.z_loss * b.up[l])
+    for start from 0 <= start < n by PIECE:
+        size = PIECE if n - start > PIECE else n - start
+        unit = below(tops[start // PIECE], st.m[l])
+        for i in range(LANES):
+            a[i], up[i] = <real> (factor * unit / (st.k[l] + st.s[l])), <real> b.up[l]
+        for i in range(size):
+            x[i] = e[(start + i) * e_step]
+        for i in range(size, (size + LANES - 1) // LANES * LANES):
+            x[i] = 0
+        target_piece[real](job, q, r, start, size, b.y[l])
+        lanes_dense_gradient[real](x, q, (size + LANES - 1) // LANES, a, up)
+        spread[real](x, out + start * job.out.classes, job.out.classes, size)
+
+
 cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
     """Probability targets or label smoothing: every class has a target weight q_j."""
-    cdef Py_ssize_t n = job.n_classes, r, l, c, rows, vectors
+    cdef Py_ssize_t n = job.n_classes, r, l, rows
     cdef bint short = n < SHORT_ROW
-    cdef Py_ssize_t group = LANES if short else 1
-    vectors = n if short else (n + LANES - 1) // LANES
     cdef real* x = scratch
-    cdef real* e = x + (vectors + 1) * LANES
-    cdef real* q = e + (vectors + 1) * LANES
-    cdef real* tops = q + (vectors + 1) * LANES
-    cdef const real* p
+    cdef real* e = x + n * LANES
+    cdef real* q = e + n * LANES
     cdef real a[LANES]
     cdef real up[LANES]
     cdef real m[LANES]
@@ -727,64 +826,50 @@ cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* sc
     cdef Batch b
     cdef Sums sums
     clear_lanes(&sums)
-    for r from begin <= r < end by group:
-        rows = group if end - r > group else end - r
+    for l in range(LANES):
+        st.m[l], st.k[l], st.s[l] = 0, 1, 0
+    for r from begin <= r < end by LANES:
+        rows = LANES if end - r > LANES else end - r
         load_batch[real](job, r, rows, &b, scratch)
-        if not short and b.y[0] < 0:
-            if job.want_grad:
-                zero_row[real](&job.out, job, r, scratch)
-            if job.want_hess:
-                zero_row[real](&job.hess, job, r, scratch)
-            if job.value != NULL:
-                (<real*> job.value)[r] = 0
-            continue
-        target_weights[real](job, q, r, rows, &b, short)
+        for l in range(LANES):
+            b.w[l] = b.dot[l] = 0
         if short:
+            target_tile[real](job, q, r, rows, &b)
             load_tile[real](x, &job.x, job.inner, n, r, rows)
             tile_stats[real](x, e, n, True, &st)
-        else:
-            for c in range(n, vectors * LANES):
-                x[c], q[c] = <real> -INFINITY, 0
-            p = (<real*> job.x.data + row_at(&job.x, job.inner, r))
-            for c in range(n):
-                x[c] = p[c * job.x.classes]
             for l in range(LANES):
-                st.m[l], st.k[l], st.s[l] = 0, 1, 0
-            row_stats[real](x, e, n, True, tops, &st, 0)
-            to_one_top[real](e, n, tops, st.m[0])
-        for l in range(LANES):
-            m[l] = <real> (st.m[l] if short else st.m[0])
-        lanes_target[real](x, q, vectors, m, b.w, b.dot)
-        if not short:
-            b.w[0], b.dot[0] = sum_lanes(b.w), sum_lanes(b.dot)
+                m[l] = <real> st.m[l]
+            lanes_target[real](x, q, n, m, b.w, b.dot)
+        else:
+            for l in range(rows):
+                if b.y[l] >= 0:
+                    dense_long[real](job, r + l, l, scratch, &b, &st)
         batch_losses[real](job, r, rows, &b, &st, &sums, scratch)
-        if not (job.want_grad or job.want_hess):
+        if not job.want_grad:
+            continue
+        if not short:
+            for l in range(rows):
+                if b.y[l] < 0:
+                    zero_row[real](&job.out, job, r + l, scratch)
+                    if job.want_hess:
+                        zero_row[real](&job.hess, job, r + l, scratch)
             continue
         for l in range(LANES):
-            c = l if short else 0
-            z_lse = job.z_loss * (st.m[c] + log_sum(st.k[c], st.s[c])) if job.z_loss != 0 else 0.0
-            two_z[l] = 2.0 * job.z_loss * b.up[c]
-            factor[l] = b.up[c] * (b.w[c] + 2.0 * z_lse)
-            a[l] = <real> (factor[l] / (st.k[c] + st.s[c]))
-            up[l] = <real> b.up[c]
+            z_lse = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l])) if job.z_loss != 0 else 0.0
+            two_z[l] = 2.0 * job.z_loss * b.up[l]
+            factor[l] = b.up[l] * (b.w[l] + 2.0 * z_lse)
+            a[l] = <real> (factor[l] / (st.k[l] + st.s[l]))
+            up[l] = <real> b.up[l]
         if job.want_hess:
-            lanes_hessian[real](e, x, vectors, factor, two_z, &st, 0, short)
-        if job.want_grad:
-            lanes_dense_gradient[real](e, q, vectors, a, up)
-        if not short:
-            if job.want_hess:
-                copy_row[real](x, &job.hess, job, r)
-            if job.want_grad:
-                copy_row[real](e, &job.out, job, r)
-            continue
+            tile_hessian[real](e, x, n, factor, two_z, &st)
+        lanes_dense_gradient[real](e, q, n, a, up)
         for l in range(rows):
             if b.y[l] < 0:
                 zero_lane[real](x, n, l)
                 zero_lane[real](e, n, l)
         if job.want_hess:
             store_tile[real](x, &job.hess, job.inner, n, r, rows)
-        if job.want_grad:
-            store_tile[real](e, &job.out, job.inner, n, r, rows)
+        store_tile[real](e, &job.out, job.inner, n, r, rows)
     total_lanes(&sums, acc)
 
 
@@ -807,9 +892,9 @@ cdef void nll_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scra
                 zero_row[real](&job.hess, job, r + l, scratch)
             if b.y[l] >= 0:
                 w = b.w[l]
-                loss[l] = -w * b.u[l] * (<real*> job.x.data + row_at(&job.x, job.inner, r + l))[b.y[l] * job.x.classes]
+                loss[l] = -w * b.u[l] * row_of[real](&job.x, job, r + l, scratch)[b.y[l] * job.x.classes]
                 if job.want_grad:
-                    (<real*> job.out.data + row_at(&job.out, job.inner, r + l))[b.y[l] * job.out.classes] = <real> (-w * b.up[l])
+                    row_of[real](&job.out, job, r + l, scratch)[b.y[l] * job.out.classes] = <real> (-w * b.up[l])
             if job.value != NULL:
                 (<real*> job.value)[r + l] = <real> loss[l]
         add_lanes(&sums, loss)
