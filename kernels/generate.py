@@ -332,6 +332,8 @@ cdef extern from "primitives.h":
     ctypedef double f64
     ctypedef int i32
     ctypedef long long i64
+    ctypedef f32* f32_array
+    ctypedef f64* f64_array
     const double inf "INFINITY"
     const double nan "NAN"
     i32 bits_f32(f32 x) noexcept nogil
@@ -373,7 +375,7 @@ def cython_function(formula, dtype, body, local):
 def cython_loop(loop, dtype):
     f = loop.formula
     name = f"{f.name}_{loop.mode}_{dtype}"
-    pointers = [f"{dtype}* restrict {n}" for _, n in loop.arrays]
+    pointers = [f"{dtype}_array {n}" for _, n in loop.arrays]
     text = f"\ncdef void {name}_loop("
     text += ", ".join([*pointers, *(f"{dtype} {n}" for n in loop.scalars), "Py_ssize_t n"])
     text += ") noexcept nogil:\n    cdef Py_ssize_t i\n"

@@ -12,6 +12,15 @@ typedef double f64;
 typedef int32_t i32;
 typedef int64_t i64;
 
+/* Arrays of one loop never overlap. Cython itself knows `restrict` only from 3.3 on. */
+#ifdef _MSC_VER
+typedef f32 *__restrict f32_array;
+typedef f64 *__restrict f64_array;
+#else
+typedef f32 *__restrict__ f32_array;
+typedef f64 *__restrict__ f64_array;
+#endif
+
 static inline i32 bits_f32(f32 x) { i32 i; memcpy(&i, &x, sizeof i); return i; }
 static inline i64 bits_f64(f64 x) { i64 i; memcpy(&i, &x, sizeof i); return i; }
 static inline f32 from_bits_f32(i32 i) { f32 x; memcpy(&x, &i, sizeof x); return x; }
