@@ -68,8 +68,9 @@ def relu(x):
 
 
 def gelu(x, approximate="none"):
+    """x Phi(x), or with (1 + tanh u) / 2 = sigmoid(2 u) in the place of Phi."""
     if approximate == "tanh":
-        return x / 2 * (1 + tanh(mp.sqrt(2 / mp.pi) * (x + mp.mpf("0.044715") * x**3)))
+        return x * sigmoid(2 * mp.sqrt(2 / mp.pi) * (x + mp.mpf("0.044715") * x**3))
     return x * mp.ncdf(x)
 
 

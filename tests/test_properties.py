@@ -140,8 +140,9 @@ def test_one_hot_probabilities_are_indices(batch):
     one_hot = np.eye(x.shape[1], dtype=x.dtype)[target]
     got = fl.cross_entropy.value_grad_hess(x, one_hot)
     want = fl.cross_entropy.value_grad_hess(x, target)
-    for g, w in zip(got, want, strict=True):
-        assert_close(g, w, 12)
+    assert_close(got[0], want[0], 6)
+    for g, w in zip(got[1:], want[1:], strict=True):
+        assert_close(g, w, 6, size=1 / len(x), what="p - q is formed by subtraction")
 
 
 @given(arrays(np.float32, array_shapes(max_dims=2, max_side=70), elements=st.floats(-100, 100, width=32)))

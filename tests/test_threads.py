@@ -211,7 +211,7 @@ print("fine")
 
     @POSIX
     @pytest.mark.parametrize(
-        "call", ["fl.mse_loss(x, 0.0)", "fl.logsumexp(x, axis=1)", "fl.cross_entropy(x, target)"]
+        "call", ["fl.mse_loss(many, 0.0)", "fl.logsumexp(many, axis=1)", "fl.cross_entropy(many, first)"]
     )
     def test_control_c_ends_a_long_call(self, backend, call, python):
         """The call would take an hour; the interrupt ends it, and fastloss works afterwards."""
@@ -220,8 +220,8 @@ print("fine")
             + """
 import signal
 work()
-x = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))
-target = np.zeros(1 << 20, int)
+many = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))
+first = np.zeros(1 << 20, int)
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     CALL
@@ -237,17 +237,17 @@ except KeyboardInterrupt:
         program = (
             PREPARE
             + """
-work()
-x = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))
+want = work()
+many = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))
 started = threading.Event()
 
 def endless():
     started.set()
-    fl.logsumexp(x, axis=1)
+    fl.logsumexp(many, axis=1)
 
 threading.Thread(target=endless, daemon=True).start()
 started.wait()
-want = work()
+assert work() == want
 print("still here", flush=True)
 os._exit(0)
 """
@@ -391,8 +391,9 @@ class TestDefaultNumberOfThreads:
     program = "import fastloss as fl; print(fl.get_num_threads())"
 
     def test_environment(self, python):
+        """OMP_NUM_THREADS asks for fewer than there are processors."""
         assert python(self.program, OMP_NUM_THREADS="1").strip() == "1"
-        assert python(self.program, OMP_NUM_THREADS="3").strip() == "3"
+        assert python(self.program, OMP_NUM_THREADS="1,2").strip() == "1"
 
     @pytest.mark.skipif(not hasattr(__import__("os"), "sched_setaffinity"), reason="no affinity here")
     def test_affinity(self, python):
