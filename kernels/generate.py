@@ -336,31 +336,21 @@ cdef extern from "primitives.h":
     ctypedef f64* f64_array
     const double inf "INFINITY"
     const double nan "NAN"
-    i32 bits_f32(f32 x) noexcept nogil
-    f32 from_bits_f32(i32 i) noexcept nogil
-    i32 shift_right_f32(i32 i, i32 k) noexcept nogil
-    f32 rint_f32(f32 x) noexcept nogil
-    f32 sqrt_f32(f32 x) noexcept nogil
-    f32 abs_f32(f32 x) noexcept nogil
-    f32 min_f32(f32 a, f32 b) noexcept nogil
-    f32 max_f32(f32 a, f32 b) noexcept nogil
-    f32 select_f32(bint c, f32 a, f32 b) noexcept nogil
-    i64 bits_f64(f64 x) noexcept nogil
-    f64 from_bits_f64(i64 i) noexcept nogil
-    i64 shift_right_f64(i64 i, i64 k) noexcept nogil
-    f64 rint_f64(f64 x) noexcept nogil
-    f64 sqrt_f64(f64 x) noexcept nogil
-    f64 abs_f64(f64 x) noexcept nogil
-    f64 min_f64(f64 a, f64 b) noexcept nogil
-    f64 max_f64(f64 a, f64 b) noexcept nogil
-    f64 select_f64(bint c, f64 a, f64 b) noexcept nogil
 """
+
+
+def cython_primitives(dtype):
+    text = ""
+    for name, (wanted, result) in PRIMITIVES.items():
+        arguments = ", ".join(cython_type(kind, dtype) for kind in wanted)
+        text += f"    {cython_type(result, dtype)} {name}_{dtype}({arguments}) noexcept nogil\n"
+    return text
 
 
 def cython_type(kind, dtype):
     if isinstance(kind, tuple):
         return "({})".format(", ".join(cython_type(k, dtype) for k in kind))
-    return {"real": "f", "int": "i"}[kind] + dtype[1:] if kind != "bool" else "bint"
+    return {"real": dtype, "same": dtype, "int": f"i{dtype[1:]}", "bool": "bint"}[kind]
 
 
 def cython_function(formula, dtype, body, local):
@@ -519,7 +509,9 @@ def generate(formulas):
     numba_functions = "".join(numba_function(*t[:3]) for t in translated)
     return {
         "registry.py": registry_text(registry),
-        "formulas.pxi": CYTHON_HEADER + "".join(cython_function(*t) for t in translated),
+        "formulas.pxi": CYTHON_HEADER
+        + "".join(map(cython_primitives, DTYPES))
+        + "".join(cython_function(*t) for t in translated),
         "kernels.pxi": NOTICE + "".join(cython_loop(*p) for p in loops) + cython_table(registry),
         "numba_formulas.py": NUMBA_HEADER
         + numba_primitives()

@@ -1,10 +1,12 @@
 """exp, log, log1p, expm1, tanh, erf and what else the formulas need, for both dtypes; branch-free polynomials.
 
-Every coefficient list is a minimax fit (Remez exchange in 50 digits, relative error of the whole function as
-weight), rounded to the dtype one coefficient after another, the rest refitted by weighted least squares. The number
-behind a fit is its relative error in units of 2^-24 (float32) or 2^-53 (float64).
+Every coefficient list is a minimax fit (Remez exchange in 50 digits, the relative error of the whole function as
+weight), rounded to the dtype one coefficient after another, the rest refitted by weighted least squares. The
+number behind a fit is its relative error in units of 2^-24 (float32) or 2^-53 (float64).
 Subnormal arguments and results keep all their digits. Error bounds hold with and without fused multiply-add:
 products that must be exact are of short factors. tests/test_formulas.py measures them.
+Sources: argument reduction, Cody & Waite 1980; error-free sums, Dekker 1971 and Knuth 1969; log by atanh, as
+in Tang 1990. The polynomials are our own.
 """
 
 
