@@ -9,6 +9,6 @@ BLOCK_f32, BLOCK_f64 = PIECE, 16  # elements in one plain sum: it rounds as ofte
     ROW, BASE, AT,
     TOTAL, ERROR, COUNT, SPARE, SUM, SUM_LOW, LOG, LOG_LOW,
     KEEP, OWN, GAP, SPREAD, STRETCH, SHARE, FACTOR, LOSS, PULL,
-    TOP, A, A_LOW, C, D,
+    TOP, A, A_LOW, B, C, D,
     TILES,
-) = range(26)  # fmt: skip
+) = range(27)  # fmt: skip

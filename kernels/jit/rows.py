@@ -45,30 +45,32 @@ def split_T(value, error):
     return high, T((value - f64(high)) + error)
 
 
-# Tiles. base holds where each row of the tile begins in its array; adjacent rows are neighbours in memory.
+# Tiles. base holds where each row of the tile begins in its array; rows that lie evenly have a stride.
 
 
 @leaf
 def locate_rows_T(row, n, inner, outer_step, inner_step, base):
-    adjacent = True
+    """Fills base; the rows' stride, 0 where they lie unevenly."""
     for l in range(n):
         if inner == 1:
             base[l] = row[l] * outer_step
         else:
             base[l] = row[l] // inner * outer_step + row[l] % inner * inner_step
-        adjacent &= base[l] == base[0] + l
     for l in range(n, pad(n)):
         base[l] = base[0]
-    return adjacent
+    stride = base[1] - base[0] if n > 1 else 0
+    for l in range(n):
+        stride = select(base[l] == base[0] + l * stride, stride, 0)
+    return stride
 
 
 @leaf
-def load_lanes_T(x, base, adjacent, n, n_classes, step, tile, width):
+def load_lanes_T(x, base, stride, n, n_classes, step, tile, width):
     restrict()
-    if adjacent:
+    if stride != 0:
         for c in range(n_classes):
             for l in range(n):
-                tile[c * width + l] = x[base[0] + c * step + l]
+                tile[c * width + l] = x[base[0] + l * stride + c * step]
     else:
         for c in range(n_classes):
             for l in range(pad(n)):
@@ -76,51 +78,43 @@ def load_lanes_T(x, base, adjacent, n, n_classes, step, tile, width):
 
 
 @leaf
-def load_rows_T(x, base, adjacent, n, n_classes, step, tile, width, filler):
+def store_lanes_T(tile, width, n, n_classes, base, stride, step, out):
+    restrict()
+    if stride != 0:
+        for c in range(n_classes):
+            for l in range(n):
+                out[base[0] + l * stride + c * step] = tile[c * width + l]
+    else:
+        for l in range(n):
+            for c in range(n_classes):
+                out[base[l] + c * step] = tile[c * width + l]
+
+
+@leaf
+def load_rows_T(x, base, stride, n, n_classes, step, tile, width, filler):
     restrict()
     for l in range(n):
         for c in range(n_classes, width):
             tile[l * width + c] = filler
-    if adjacent:
+    if stride == 1 and step != 1:
         for c in range(n_classes):
             for l in range(n):
-                tile[l * width + c] = x[base[0] + c * step + l]
-        return
-    for l in range(n):
-        if step == 1:
-            for c in range(n_classes):
-                tile[l * width + c] = x[base[l] + c]
-        else:
+                tile[l * width + c] = x[base[0] + l + c * step]
+    else:
+        for l in range(n):
             for c in range(n_classes):
                 tile[l * width + c] = x[base[l] + c * step]
 
 
 @leaf
-def store_lanes_T(tile, width, n, n_classes, base, adjacent, step, out):
+def store_rows_T(tile, width, n, n_classes, base, stride, step, out):
     restrict()
-    if adjacent:
+    if stride == 1 and step != 1:
         for c in range(n_classes):
             for l in range(n):
-                out[base[0] + c * step + l] = tile[c * width + l]
+                out[base[0] + l + c * step] = tile[l * width + c]
     else:
-        for c in range(n_classes):
-            for l in range(n):
-                out[base[l] + c * step] = tile[c * width + l]
-
-
-@leaf
-def store_rows_T(tile, width, n, n_classes, base, adjacent, step, out):
-    restrict()
-    if adjacent:
-        for c in range(n_classes):
-            for l in range(n):
-                out[base[0] + c * step + l] = tile[l * width + c]
-        return
-    for l in range(n):
-        if step == 1:
-            for c in range(n_classes):
-                out[base[l] + c] = tile[l * width + c]
-        else:
+        for l in range(n):
             for c in range(n_classes):
                 out[base[l] + c * step] = tile[l * width + c]
 
@@ -128,21 +122,21 @@ def store_rows_T(tile, width, n, n_classes, base, adjacent, step, out):
 @leaf
 def load_tile_T(view, row, n, n_classes, inner, base, tile, width, filler):
     address, outer_step, step, inner_step = view
-    adjacent = locate_rows_T(row, n, inner, outer_step, inner_step, base)
+    stride = locate_rows_T(row, n, inner, outer_step, inner_step, base)
     if n_classes < SHORT:
-        load_lanes_T(pointer(address, T), base, adjacent, n, n_classes, step, tile, width)
+        load_lanes_T(pointer(address, T), base, stride, n, n_classes, step, tile, width)
     else:
-        load_rows_T(pointer(address, T), base, adjacent, n, n_classes, step, tile, width, filler)
+        load_rows_T(pointer(address, T), base, stride, n, n_classes, step, tile, width, filler)
 
 
 @leaf
 def store_tile_T(tile, width, view, row, n, n_classes, inner, base):
     address, outer_step, step, inner_step = view
-    adjacent = locate_rows_T(row, n, inner, outer_step, inner_step, base)
+    stride = locate_rows_T(row, n, inner, outer_step, inner_step, base)
     if n_classes < SHORT:
-        store_lanes_T(tile, width, n, n_classes, base, adjacent, step, pointer(address, T))
+        store_lanes_T(tile, width, n, n_classes, base, stride, step, pointer(address, T))
     else:
-        store_rows_T(tile, width, n, n_classes, base, adjacent, step, pointer(address, T))
+        store_rows_T(tile, width, n, n_classes, base, stride, step, pointer(address, T))
 
 
 # Maximum, exponentials and their sums
@@ -207,28 +201,40 @@ def sum_lanes_T(e, width, n, n_classes, total, error, count):
 
 
 @leaf
-def combine_T(n, total, error, count, sums, sums_low, logs, logs_low):
-    """S and log S, each a sum of two, of the row sums (total + error) + count.
-
-    S is formed from S - 1, so that S - 1 keeps its digits; log S is vecmath's log1p with its last rounding kept apart.
-    """
+def combine_T(n, total, error, count, sums, sums_low):
+    """S as a sum of two, from (total + error) + count. It is formed from S - 1, whose digits it keeps."""
     restrict()
-    ln2, ln2_low = _ln2_f64()
     for l in range(pad(n)):
         r, r_low = two_sum(count[l] - 1.0, error[l], total[l])
         s, s_low = two_sum(1.0, r_low, r)
-        s, s_low = two_sum(s, 0.0, s_low)
-        sums[l], sums_low[l] = s, s_low
-        e, f = _log_reduce_f64(s)
+        sums[l], sums_low[l] = two_sum(s, 0.0, s_low)
+
+
+@leaf
+def logarithms_T(n, sums, sums_low, logs, logs_low):
+    """log S as a sum of two: vecmath's log1p with its last rounding kept apart."""
+    restrict()
+    ln2, ln2_low = _ln2_f64()
+    for l in range(pad(n)):
+        e, f = _log_reduce_f64(sums[l])
         high = e * ln2 + f
-        low = ((e * ln2 - high) + f) + (s_low / s + e * ln2_low + _log1p_tail_f64(f))
-        logs[l] = (high + low) + (s - s)
+        low = ((e * ln2 - high) + f) + (sums_low[l] / sums[l] + e * ln2_low + _log1p_tail_f64(f))
+        logs[l] = (high + low) + (sums[l] - sums[l])
         logs_low[l] = (high - logs[l]) + low
 
 
 @leaf
-def statistics_T(tile, width, n, n_classes, top, scratch):
-    """Turns the tile into exp(x - top), and fills the arrays SUM to LOG_LOW."""
+def invert_T(n, factor, sums, sums_low, a, a_low):
+    """factor / S as a sum of two."""
+    restrict()
+    for l in range(pad(n)):
+        q, error = quotient_T(factor[l], sums[l], sums_low[l])
+        a[l], a_low[l] = split_T(q, error)
+
+
+@leaf
+def sums_tile_T(tile, width, n, n_classes, top, sums, sums_low, scratch):
+    """Turns the tile into exp(x - top), and gives S of each row."""
     total, error, count = slot(scratch, TOTAL, f64), slot(scratch, ERROR, f64), slot(scratch, COUNT, f64)
     spare = slot(scratch, SPARE, f64)
     if n_classes < SHORT:
@@ -243,10 +249,7 @@ def statistics_T(tile, width, n, n_classes, top, scratch):
                 s, e, k = sum_block_T(offset(tile, c), m, spare)
                 total[l], error[l] = two_sum(total[l], error[l] + e, s)
                 count[l] += k
-    combine_T(
-        n, total, error, count, slot(scratch, SUM, f64), slot(scratch, SUM_LOW, f64),
-        slot(scratch, LOG, f64), slot(scratch, LOG_LOW, f64),
-    )  # fmt: skip
+    combine_T(n, total, error, count, sums, sums_low)
 
 
 # softmax (op 0), log_softmax (1), logsumexp (2)
@@ -293,6 +296,15 @@ def lower_row_T(x, n, top, log):
 
 
 @leaf
+def lower_tile_T(tile, width, n, n_classes, top, logs):
+    if n_classes < SHORT:
+        lower_lanes_T(tile, width, n, n_classes, top, logs)
+    else:
+        for l in range(n):
+            lower_row_T(offset(tile, l * width), n_classes, top[l], T(logs[l]))
+
+
+@leaf
 def logsumexp_at_T(x, n_classes, step, top, log, log_low):
     """top + log; an infinite top decides, unless the row holds a NaN."""
     if abs(top) == T(inf):
@@ -307,37 +319,34 @@ def logsumexp_at_T(x, n_classes, step, top, log, log_low):
 @entry
 def softmax_T(first_chunk, last_chunk, scratch, op, x, out, n_rows, chunk, partials, n_classes, inner, group, width):
     flags = hold_flags()
-    x_address, _, x_step, _ = x
     row, base = slot(scratch, ROW, i64), slot(scratch, BASE, i64)
     top, a, a_low = slot(scratch, TOP, T), slot(scratch, A, T), slot(scratch, A_LOW, T)
     sums, sums_low = slot(scratch, SUM, f64), slot(scratch, SUM_LOW, f64)
-    logs, logs_low = slot(scratch, LOG, f64), slot(scratch, LOG_LOW, f64)
+    logs, logs_low, one = slot(scratch, LOG, f64), slot(scratch, LOG_LOW, f64), slot(scratch, FACTOR, f64)
     tile = slot(scratch, TILES, T)
+    for l in range(LANES):
+        one[l] = 1.0
     for first in range(first_chunk * chunk, min(last_chunk * chunk, n_rows), group):
         n = min(group, n_rows - first)
         for l in range(n):
             row[l] = first + l
         load_tile_T(x, row, n, n_classes, inner, base, tile, width, T(-inf))
         top_tile_T(tile, width, n, n_classes, top)
-        statistics_T(tile, width, n, n_classes, top, scratch)
-        if op == 2:
-            for l in range(n):
-                begin = offset(pointer(x_address, T), base[l])
-                pointer(out[0], T)[row[l]] = logsumexp_at_T(begin, n_classes, x_step, top[l], logs[l], logs_low[l])
-            continue
+        sums_tile_T(tile, width, n, n_classes, top, sums, sums_low, scratch)
         if op == 0:
-            for l in range(n):
-                q, error = quotient(1.0, sums[l], sums_low[l])
-                a[l], a_low[l] = split_T(q, error)
+            invert_T(n, one, sums, sums_low, a, a_low)
             scale_tile_T(tile, width, n, n_classes, a, a_low)
-        else:
+            store_tile_T(tile, width, out, row, n, n_classes, inner, base)
+            continue
+        logarithms_T(n, sums, sums_low, logs, logs_low)
+        if op == 1:
             load_tile_T(x, row, n, n_classes, inner, base, tile, width, T(-inf))
-            if n_classes < SHORT:
-                lower_lanes_T(tile, width, n, n_classes, top, logs)
-            else:
-                for l in range(n):
-                    lower_row_T(offset(tile, l * width), n_classes, top[l], T(logs[l]))
-        store_tile_T(tile, width, out, row, n, n_classes, inner, base)
+            lower_tile_T(tile, width, n, n_classes, top, logs)
+            store_tile_T(tile, width, out, row, n, n_classes, inner, base)
+        else:
+            for l in range(n):
+                begin = offset(pointer(x[0], T), base[l])
+                pointer(out[0], T)[row[l]] = logsumexp_at_T(begin, n_classes, x[2], top[l], logs[l], logs_low[l])
     release_flags(flags)
 
 
@@ -519,20 +528,33 @@ def spread_tile_T(tile, q, width, n, n_classes, smoothing, class_weight, probabi
 @leaf
 def find_targets_T(n, row, target, class_weight, smoothing, n_classes, tile, width, top, at, keep, own, gap):
     """Of class indices: where the target's element stands in the tile, its parts of q, and top - x."""
-    for l in range(n):
+    restrict()
+    for l in range(pad(n)):
         y = target[row[l]]
-        at[l] = y * width + l if n_classes < SHORT else l * width + y
-        w = f64(class_weight[y]) if not_null(class_weight) else 1.0
-        keep[l], own[l] = (1.0 - smoothing) * w, smoothing / n_classes * w
+        at[l] = y * width + l if n_classes < SHORT else min(l, n - 1) * width + y
+        own[l] = 1.0
+    if not_null(class_weight):
+        for l in range(pad(n)):
+            own[l] = f64(class_weight[target[row[l]]])
+    for l in range(pad(n)):
+        keep[l] = (1.0 - smoothing) * own[l]
+        own[l] *= smoothing / n_classes
         d, error = difference_T(tile[at[l]], top[l])
         gap[l] = -(f64(d) + f64(error))
 
 
 @leaf
 def weigh_rows_T(n, row, scale, row_weight, upstream, share, factor):
-    for l in range(n):
-        share[l] = f64(row_weight[row[l]]) if not_null(row_weight) else 1.0
-        factor[l] = scale * share[l] * (f64(upstream[row[l]]) if not_null(upstream) else 1.0)
+    restrict()
+    for l in range(pad(n)):
+        share[l], factor[l] = 1.0, scale
+    if not_null(row_weight):
+        for l in range(pad(n)):
+            share[l] = f64(row_weight[row[l]])
+            factor[l] *= share[l]
+    if not_null(upstream):
+        for l in range(pad(n)):
+            factor[l] *= f64(upstream[row[l]])
 
 
 @leaf
@@ -548,20 +570,37 @@ def losses_T(n, z_loss, top, logs, keep, gap, spread, stretch, share, loss, pull
 
 
 @leaf
-def target_gradient_T(n, tile, at, keep, own, spread, pull, sums, sums_low, factor, grad):
+def target_gradients_T(n, tile, at, keep, own, spread, pull, sums, sums_low, factor, grad):
     """The gradient of the target's logit; near probability 1, p - 1 is formed from the other classes."""
-    for l in range(n):
-        e = f64(tile[at[l]])
-        w = keep[l] + spread[l]
-        others, others_low = two_sum(sums[l], sums_low[l], -e)
-        q, error = quotient(factor[l], sums[l], sums_low[l])
-        if 2.0 * e > sums[l] or spread[l] == 0.0:
-            g = (spread[l] - own[l]) * sums[l] + (pull[l] * e - w * others)
-            error = error * g - q * (w * others_low)
-        else:
-            g = (w + pull[l]) * e - (keep[l] + own[l]) * sums[l]
-            error = error * g
-        grad[l] = T(g * q + error)
+    restrict()
+    for l in range(pad(n)):
+        e, s, w = f64(tile[at[l]]), sums[l], keep[l] + spread[l]
+        q, error = quotient_T(factor[l], s, sums_low[l])
+        others, low = two_sum(s, sums_low[l], -e)
+        near = (spread[l] - own[l]) * s + (pull[l] * e - w * others)
+        far = (w + pull[l]) * e - (keep[l] + own[l]) * s
+        complement = 2.0 * e > s or spread[l] == 0.0
+        g = select(complement, near, far)
+        grad[l] = T(g * q + (g * error - select(complement, q * (w * low), 0.0)))
+
+
+@leaf
+def dense_factors_T(n, keep, spread, pull, sums, sums_low, factor, b, scale, w):
+    """What dense_gradient_T calls so."""
+    restrict()
+    for l in range(pad(n)):
+        v = keep[l] + spread[l]
+        b[l] = T((v * ((sums[l] - 1.0) + sums_low[l]) - pull[l]) / sums[l])
+        scale[l], w[l] = T(factor[l]), T(v)
+
+
+@leaf
+def hessian_factors_T(n, keep, spread, pull, z_loss, sums, factor, a, b):
+    restrict()
+    for l in range(pad(n)):
+        inverse = 1.0 / (sums[l] * sums[l])
+        a[l] = factor[l] * (keep[l] + spread[l] + pull[l]) * inverse
+        b[l] = 2.0 * z_loss * factor[l] * inverse
 
 
 # grad_j = factor * ((w + pull) p_j - q_j), w = sum q; p - 1 = -(S - 1) / S for the p of a maximum.
@@ -611,6 +650,25 @@ def hessian_row_T(e, h, n, sums, sums_low, a, b):
         h[c] = hessian_T(e[c], sums, sums_low, a, b)
 
 
+@leaf
+def dense_gradient_tile_T(tile, q, width, n, n_classes, a, c, d, b):
+    if n_classes < SHORT:
+        dense_gradient_lanes_T(tile, q, width, n, n_classes, a, c, d, b)
+    else:
+        for l in range(n):
+            dense_gradient_row_T(offset(tile, l * width), offset(q, l * width), n_classes, a[l], c[l], d[l], b[l])
+
+
+@leaf
+def hessian_tile_T(tile, h, width, n, n_classes, sums, sums_low, a, b):
+    if n_classes < SHORT:
+        hessian_lanes_T(tile, h, width, n, n_classes, sums, sums_low, a, b)
+    else:
+        for l in range(n):
+            e, out = offset(tile, l * width), offset(h, l * width)
+            hessian_row_T(e, out, n_classes, sums[l], sums_low[l], a[l], b[l])
+
+
 @entry
 def cross_entropy_T(
     first_chunk, last_chunk, scratch, x, probabilities, target, class_weight, row_weight, upstream,
@@ -622,14 +680,16 @@ def cross_entropy_T(
     values, partial = pointer(value, T), pointer(partials, f64)
     row, base, at = slot(scratch, ROW, i64), slot(scratch, BASE, i64), slot(scratch, AT, i64)
     sums, sums_low = slot(scratch, SUM, f64), slot(scratch, SUM_LOW, f64)
-    logs, loss, pull = slot(scratch, LOG, f64), slot(scratch, LOSS, f64), slot(scratch, PULL, f64)
+    logs, logs_low = slot(scratch, LOG, f64), slot(scratch, LOG_LOW, f64)
+    loss, pull = slot(scratch, LOSS, f64), slot(scratch, PULL, f64)
     keep, own, gap = slot(scratch, KEEP, f64), slot(scratch, OWN, f64), slot(scratch, GAP, f64)
     spread, stretch = slot(scratch, SPREAD, f64), slot(scratch, STRETCH, f64)
     share, factor = slot(scratch, SHARE, f64), slot(scratch, FACTOR, f64)
     wide, wide2 = slot(scratch, TOTAL, f64), slot(scratch, ERROR, f64)
-    top, a, b, c, d = slot(scratch, TOP, T), slot(scratch, A, T), slot(scratch, A_LOW, T), slot(scratch, C, T), slot(scratch, D, T)
-    size = width * (n_classes if n_classes < SHORT else group)
+    top, a, a_low = slot(scratch, TOP, T), slot(scratch, A, T), slot(scratch, A_LOW, T)
+    b, c, d = slot(scratch, B, T), slot(scratch, C, T), slot(scratch, D, T)
     tile = slot(scratch, TILES, T)
+    size = width * (n_classes if n_classes < SHORT else group)
     q, h = offset(tile, size), offset(tile, 2 * size)
     indexed, dense = target != 0, target == 0 or smoothing != 0.0
     for l in range(LANES):
@@ -647,6 +707,8 @@ def cross_entropy_T(
                     values[r] = T(0)
             if n == 0:
                 continue
+        for l in range(n, pad(n)):
+            row[l] = row[0]
         load_tile_T(x, row, n, n_classes, inner, base, tile, width, T(-inf))
         top_tile_T(tile, width, n, n_classes, top)
         weigh_rows_T(n, row, scale, row_weights, upstreams, share, factor)
@@ -656,41 +718,29 @@ def cross_entropy_T(
             spread_tile_T(tile, q, width, n, n_classes, smoothing, weights, not indexed, top, spread, stretch, scratch)
         if indexed:
             find_targets_T(n, row, classes, weights, smoothing, n_classes, tile, width, top, at, keep, own, gap)
-        statistics_T(tile, width, n, n_classes, top, scratch)
+        sums_tile_T(tile, width, n, n_classes, top, sums, sums_low, scratch)
+        logarithms_T(n, sums, sums_low, logs, logs_low)
         losses_T(n, z_loss, top, logs, keep, gap, spread, stretch, share, loss, pull)
         partial[first // chunk] += sum_values(loss, n)
         if value != 0:
             for l in range(n):
                 values[row[l]] = T(loss[l])
         if hess[0] != 0:
-            for l in range(n):
-                wide[l] = factor[l] * (keep[l] + spread[l] + pull[l]) / (sums[l] * sums[l])
-                wide2[l] = factor[l] * 2.0 * z_loss / (sums[l] * sums[l])
-            if n_classes < SHORT:
-                hessian_lanes_T(tile, h, width, n, n_classes, sums, sums_low, wide, wide2)
-            else:
-                for l in range(n):
-                    e, out = offset(tile, l * width), offset(h, l * width)
-                    hessian_row_T(e, out, n_classes, sums[l], sums_low[l], wide[l], wide2[l])
+            hessian_factors_T(n, keep, spread, pull, z_loss, sums, factor, wide, wide2)
+            hessian_tile_T(tile, h, width, n, n_classes, sums, sums_low, wide, wide2)
             store_tile_T(h, width, hess, row, n, n_classes, inner, base)
         if grad[0] == 0:
             continue
         if indexed:
-            target_gradient_T(n, tile, at, keep, own, spread, pull, sums, sums_low, factor, top)
-        for l in range(n):
-            w = keep[l] + spread[l]
-            high, low = quotient(factor[l] * (w + pull[l]), sums[l], sums_low[l])
-            a[l], b[l] = split_T(high, low)
-            if dense:
-                b[l] = T((w * ((sums[l] - 1.0) + sums_low[l]) - pull[l]) / sums[l])
-                c[l], d[l] = T(factor[l]), T(w)
-        if not dense:
-            scale_tile_T(tile, width, n, n_classes, a, b)
-        elif n_classes < SHORT:
-            dense_gradient_lanes_T(tile, q, width, n, n_classes, a, c, d, b)
+            target_gradients_T(n, tile, at, keep, own, spread, pull, sums, sums_low, factor, top)
+        for l in range(pad(n)):
+            wide[l] = factor[l] * (keep[l] + spread[l] + pull[l])
+        invert_T(n, wide, sums, sums_low, a, a_low)
+        if dense:
+            dense_factors_T(n, keep, spread, pull, sums, sums_low, factor, b, c, d)
+            dense_gradient_tile_T(tile, q, width, n, n_classes, a, c, d, b)
         else:
-            for l in range(n):
-                dense_gradient_row_T(offset(tile, l * width), offset(q, l * width), n_classes, a[l], c[l], d[l], b[l])
+            scale_tile_T(tile, width, n, n_classes, a, a_low)
         if indexed:
             for l in range(n):
                 tile[at[l]] = top[l]

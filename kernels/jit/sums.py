@@ -23,16 +23,7 @@ def two_product(a, b):
     return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-@inline
-def quotient(a, s, error):
-    """a / (s + error) and its rounding error."""
-    q = a / s
-    p, e = two_product(q, s)
-    rest = (((a - p) - e) - q * error) / s
-    return q, select(rest == rest, rest, 0.0)
-
-
-# float32 values lose nothing worth keeping in a float64 sum; float64 values need its rounding errors too.
+# Results in float32 lose nothing to the roundings of float64 arithmetic; results in float64 need them as well.
 
 
 @inline
@@ -41,6 +32,20 @@ def add_f32(total, error, v):
 
 
 add_f64 = two_sum
+
+
+@inline
+def quotient_f32(a, s, error):
+    return a / s, 0.0
+
+
+@inline
+def quotient_f64(a, s, error):
+    """a / (s + error) and its rounding error."""
+    q = a / s
+    p, e = two_product(q, s)
+    rest = (((a - p) - e) - q * error) / s
+    return q, select(rest == rest, rest, 0.0)
 
 
 # Sums of exponentials: (total, error, count), where the ones, which are the maximum's, are counted apart.
