@@ -7,6 +7,8 @@ import fastloss as fl
 from . import measure, process, report
 from .groups import GROUPS
 
+BUSY = 0.1  # with more, OpenMP barriers wait for the scheduler, and ratios to torch mean nothing
+
 
 def main():
     """Measure the chosen groups, print a table after each, write the files asked for."""
@@ -22,6 +24,14 @@ def main():
     chosen = arguments.group or names
     if unknown := set(chosen) - set(names):
         parser.error(f"no such group: {', '.join(unknown)}; there are {', '.join(names)}")
+
+    if (busy := process.busy()) > BUSY:
+        message = (
+            f"other work uses {busy:.0%} of the processors; libraries whose threads spin become far slower"
+        )
+        if arguments.readme:
+            parser.error(message)
+        print(f"warning: {message}")
 
     fl.set_num_threads(arguments.threads)
     try:
@@ -50,7 +60,7 @@ def main():
     if results:
         console.print(report.table("summary: time of the other / ours", *report.summary(results)))
     if arguments.json:
-        report.write_json(arguments.json, results, facts, arguments.threads)
+        report.write_json(arguments.json, results, facts, arguments.threads, busy)
     if arguments.png and results:
         report.write_png(arguments.png, results, arguments.threads)
     if arguments.readme:

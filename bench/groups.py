@@ -10,7 +10,7 @@ from . import peers
 from .measure import Row
 
 SHAPES = (1, 10), (32, 10), (128, 1000), (4096, 1000), (256, 32000), (65536, 100), (1048576, 10)
-IN_CACHE = 1 << 22  # bytes; smaller rows are not held against a copy from memory
+IN_CACHE = 1 << 24  # bytes; smaller rows are not held against a copy from memory
 
 
 def shapes(quick):
@@ -100,9 +100,13 @@ def forward_and_backward(function, x, g):
     return function(x), function.backward(g, x)
 
 
+def lengths(quick):
+    return (1000, 1_000_000) if quick else (1000, 1_000_000, 10_000_000)
+
+
 def activations(quick):
     in_numpy = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
-    for n in (1000, 1_000_000):
+    for n in lengths(quick):
         x, g = 3 * normal(2, n)
         for name in ("sigmoid", "tanh", "relu", "gelu"):
             function = getattr(fl, name)
@@ -125,7 +129,7 @@ def activations(quick):
 
 
 def losses(quick):
-    for n in (1000, 1_000_000) if quick else (1000, 1_000_000, 10_000_000):
+    for n in lengths(quick):
         x, y = normal(2, n)
         for name, target in (
             ("mse_loss", y),

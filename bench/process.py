@@ -1,9 +1,10 @@
-"""What takes a fresh process to measure: import, Numba's compilation; and the size of the wheel."""
+"""What is not a row: import and compile times in fresh processes, the wheel's size, an idle machine."""
 
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -87,3 +88,19 @@ def facts(quick):
             for cache in ("no cache", "disk cache"):
                 (seconds,) = numbers(VERTICAL, NUMBA_CACHE_DIR=folder)
                 yield Fact(f"first calls of every function, Numba backend, {cache}", seconds, "s")
+
+
+def busy(seconds=1.0):
+    """Return the fraction of the processors that others use while this process sleeps; 0 where unknown."""
+
+    def ticks():
+        words = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+        total = sum(map(int, words))
+        return total, total - int(words[3]) - int(words[4])
+
+    if not os.path.exists("/proc/stat"):
+        return 0.0
+    total, used = ticks()
+    time.sleep(seconds)
+    total_after, used_after = ticks()
+    return (used_after - used) / max(total_after - total, 1)

@@ -123,10 +123,11 @@ def fill_readme(marker, text):
     README.write_text(f"{before}{start}\n{text}\n{end}{rest.split(end)[1]}")
 
 
-def write_json(path, results, facts, threads):
-    """Write everything measured."""
+def write_json(path, results, facts, threads, busy):
+    """Write everything measured, and the fraction of the processors that others used before."""
     record = {
         "machine": machine(threads),
+        "busy": busy,
         "backend": fl.get_backend(),
         "rows": [asdict(result) for result in results],
         "facts": [asdict(fact) for fact in facts],
