@@ -1,13 +1,16 @@
 """The Numba backend: the same kernels as `aot`, compiled on first use and kept in Numba's disk cache."""
 
-import ctypes
 from functools import cache
 
 import numpy as np
 
+from .._generated import numba_formulas
 from .._generated.registry import ACTIVATIONS
+from . import elementwise
 from .layout import LANES, SHORT, TILES
+from .primitives import float32, float64, kernel_address
 from .threads import get_num_threads, run, set_num_threads
+from .ufuncs import make_ufunc
 
 __all__ = [
     "check_targets",
@@ -31,30 +34,14 @@ TILE = 8192  # elements of a tile of rows, which stays in the first-level cache
 WANTED = {"v": 0b001, "vg": 0b011, "vgh": 0b111, "g": 0b010}  # of value, grad, hess
 
 
-@cache
-def _generated():
-    from .._generated import numba_formulas
-
-    return numba_formulas
-
-
-@cache
-def _drivers():
-    from . import elementwise
-
-    return elementwise
-
-
 def _rows_kernel(kernel, array):
-    return getattr(_generated(), f"{kernel}_f{8 * array.itemsize}")
+    return getattr(numba_formulas, f"{kernel}_f{8 * array.itemsize}")
 
 
 @cache
 def _element_kernel(loop, itemsize):
     """A compiled element kernel, kept alive for its address."""
-    from .primitives import float32, float64, kernel_address
-
-    function = getattr(_generated(), f"{loop}_f{8 * itemsize}")
+    function = getattr(numba_formulas, f"{loop}_f{8 * itemsize}")
     return kernel_address(function, float64 if itemsize == 8 else float32)
 
 
@@ -89,7 +76,6 @@ def _accumulate(acc, partials):
 
 def loss(formula, mode, params, inputs, weight, mask, upstream, scale, value, grad, hess, acc):
     """An elementwise loss over contiguous arrays; value, grad, hess are filled, acc gains the sum."""
-    driver = _drivers()
     x = inputs[0]
     kernel = _element_kernel(f"{formula}_{mode}", x.itemsize)
     wanted, direct = WANTED[mode], 0
@@ -101,7 +87,7 @@ def loss(formula, mode, params, inputs, weight, mask, upstream, scale, value, gr
     tables = np.array(sources), np.array(outputs), np.array((scale, *params), np.float64)
     partials = np.zeros((-(-x.size // CHUNK), 2))
     run(
-        driver.loss, len(partials), x.size, driver.SCRATCH_BYTES,
+        elementwise.loss, len(partials), x.size, elementwise.SCRATCH_BYTES,
         kernel.address, tables[0].ctypes.data, len(sources), _address(weight), _address(mask), _address(upstream),
         tables[2].ctypes.data, tables[1].ctypes.data, wanted, direct, partials.ctypes.data, x.size, x.itemsize,
     )  # fmt: skip
@@ -110,10 +96,9 @@ def loss(formula, mode, params, inputs, weight, mask, upstream, scale, value, gr
 
 def total(values, mask, acc):
     """acc gains the sum of the values where mask (None: everywhere)."""
-    driver = _drivers()
     partials = np.zeros((-(-values.size // CHUNK), 2))
     run(
-        driver.total, len(partials), values.size, driver.SCRATCH_BYTES,
+        elementwise.total, len(partials), values.size, elementwise.SCRATCH_BYTES,
         _address(values), _address(mask), partials.ctypes.data, values.size, values.itemsize,
     )  # fmt: skip
     _accumulate(acc, partials)
@@ -138,10 +123,10 @@ def _layout(x):
     return outer * inner, n_classes, inner, group, width, 8 * LANES * TILES + 3 * tile * x.itemsize, chunk
 
 
-def _run_rows(kernel, x, arguments, sums=False, acc=None):
+def _run_rows(kernel, x, arguments, acc=None):
     n_rows, n_classes, inner, group, width, scratch, chunk = _layout(x)
     n_chunks = -(-n_rows // chunk)
-    partials = np.zeros((n_chunks, 1))
+    partials = np.zeros((n_chunks, 2))
     run(
         _rows_kernel(kernel, x), n_chunks, n_rows * max(n_classes, 1), scratch,
         *arguments, n_rows, chunk, partials.ctypes.data, n_classes, inner, group, width,
@@ -208,7 +193,6 @@ def step(formula, tensors, params):
     tensors = [t for t in tensors if t[0].size]
     if not tensors:
         return
-    driver = _drivers()
     itemsize = tensors[0][0].itemsize
     kernel = _element_kernel(f"{formula}_update", itemsize)
     addresses = np.array([[a.ctypes.data for a in t] for t in tensors])
@@ -219,7 +203,7 @@ def step(formula, tensors, params):
     pieces = np.stack([owner, start, np.minimum(STEP_CHUNK, lengths[owner] - start)], axis=1)
     params = np.array(params, np.float64)
     run(
-        driver.step, len(pieces), int(lengths.sum()), driver.SCRATCH_BYTES, kernel.address, addresses.ctypes.data,
+        elementwise.step, len(pieces), int(lengths.sum()), elementwise.SCRATCH_BYTES, kernel.address, addresses.ctypes.data,
         addresses.shape[1], pieces.ctypes.data, params.ctypes.data, itemsize, interruptible=False,
     )  # fmt: skip
 
@@ -230,8 +214,6 @@ def step(formula, tensors, params):
 @cache
 def ufunc(formula, which="value"):
     """The NumPy ufunc of an activation: which is "value", "grad" (f'(x)) or "backward" (g * f'(x))."""
-    from .ufuncs import make_ufunc
-
     n_inputs = len(ACTIVATIONS[formula]) + (which == "backward")
     kernels = [_element_kernel(f"{formula}_{which}", itemsize).address for itemsize in (8, 4)]
     return make_ufunc(formula if which == "value" else f"{formula}_{which}", f"{formula}: {which}", n_inputs, *kernels)

@@ -24,7 +24,7 @@ from .primitives import (
     select,
     stack,
 )
-from .sums import sum_values, two_sum
+from .sums import add_partial, sum_values
 
 BLOCK = 1024
 CHUNK = 65536
@@ -130,9 +130,8 @@ def loss(
             if target[k] != 0 and not direct >> k & 1:
                 copy(out, target[k] + at, m * size)
         if wanted & 1:
-            c = 2 * (start // CHUNK)
             s = sum_block(arrays[n_inputs], m, float32) if size == 4 else sum_block(arrays[n_inputs], m, float64)
-            sums[c], sums[c + 1] = two_sum(sums[c], sums[c + 1], s)
+            add_partial(sums, start // CHUNK, s, 0.0)
     release_flags(flags)
 
 
@@ -151,8 +150,7 @@ def total(first, last, scratch, values, mask, partials, n, size):
             else:
                 finish_block(block, 0, mask + start, m, float64)
         s = sum_block(block, m, float32) if size == 4 else sum_block(block, m, float64)
-        c = 2 * (start // CHUNK)
-        sums[c], sums[c + 1] = two_sum(sums[c], sums[c + 1], s)
+        add_partial(sums, start // CHUNK, s, 0.0)
     release_flags(flags)
 
 

@@ -122,7 +122,7 @@ def order(typingctx, i):
     return i(i), codegen
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 def like(typingctx, x, number):
     """A literal int as a value of x's type."""
 
@@ -237,7 +237,7 @@ def call_kernel(typingctx, address, arrays, params, n):
     return types.void(intp, types.CPointer(int64), PARAMS, intp), codegen
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 def stack(typingctx, size):
     """The address of that many bytes (a literal) of the function's own stack."""
 

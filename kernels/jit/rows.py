@@ -721,7 +721,8 @@ def cross_entropy_T(
         sums_tile_T(tile, width, n, n_classes, top, sums, sums_low, scratch)
         logarithms_T(n, sums, sums_low, logs, logs_low)
         losses_T(n, z_loss, top, logs, keep, gap, spread, stretch, share, loss, pull)
-        partial[first // chunk] += sum_values(loss, n)
+        total, error = sum_losses_T(loss, n)
+        add_partial(partial, first // chunk, total, error)
         if value != 0:
             for l in range(n):
                 values[row[l]] = T(loss[l])
@@ -779,7 +780,7 @@ def nll_loss_T(
             v = f64(weights[y]) if class_weight != 0 else 1.0
             logp = f64(pointer(x_address, T)[r // inner * x_outer + r % inner * x_inner + y * x_step])
             loss = select(v == 0.0, 0.0, -w * v * logp)
-            partial[first // chunk] += loss
+            add_partial(partial, first // chunk, loss, 0.0)
             if value != 0:
                 values[r] = T(loss)
             if grad_address != 0:

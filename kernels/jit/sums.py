@@ -88,3 +88,23 @@ def sum_values(values, n):
     for i in range(n):
         total += float64(values[i])
     return total
+
+
+@inline
+def sum_losses_f32(losses, n):
+    return sum_values(losses, n), 0.0
+
+
+@leaf
+def sum_losses_f64(losses, n):
+    total, error = 0.0, 0.0
+    for l in range(n):
+        total, error = two_sum(total, error, losses[l])
+    return total, error
+
+
+@inline
+def add_partial(partials, chunk, total, error):
+    """The sum of a chunk, [hi, lo], gains total + error."""
+    hi, lo = two_sum(partials[2 * chunk], partials[2 * chunk + 1] + error, total)
+    partials[2 * chunk], partials[2 * chunk + 1] = hi, lo
