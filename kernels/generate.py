@@ -77,7 +77,7 @@ class Formula:
 class Translator(ast.NodeTransformer):
     """Types one formula for one dtype: literals and ints get casts, calls get the dtype's suffix.
 
-    The casts are calls f32(...), i32(...), which is Numba's and CUDA's own spelling; see `cython_text`.
+    The casts are calls f32(...), i32(...), as Numba and CUDA spell them; Cython's printer makes <f32>(...) of them.
     """
 
     def __init__(self, formula, dtype, known):

@@ -1,7 +1,8 @@
-"""Activations: (value, derivative) at x. Both have the limits of the real function at -inf and inf; NaN gives NaN.
+"""Activations: (value, derivative) at x.
 
-Exponentials are of non-positive arguments, and products with them come last, so that subnormal results
-are rounded once.
+Both have the limits of the real function at -inf and inf; NaN gives NaN. The only kink is relu's.
+Exponentials are of non-positive arguments, and products with them come last, so that subnormal
+results are rounded once.
 """
 
 
@@ -44,20 +45,20 @@ def _gelu_small_f64(z):
 def gelu(x):
     """x Phi(x), Phi the normal distribution (Hendrycks & Gimpel 2016); derivative Phi(x) + x phi(x).
 
-    With t = |x|, x Phi(x) = max(x, 0) - t Phi(-t): no cancellation below 0, where Phi(-t) = exp(-t^2/2) m.
-    Near 0, Phi(x) = 1/2 + x p(x^2). Beyond 40 value and derivative are at their limits.
+    With t = |x|, x Phi(x) = max(x, 0) - t Phi(-t), which does not cancel below 0; near 0,
+    Phi(x) = 1/2 + x p(x^2). Beyond 40 value and derivative are at their limits.
     """
     t = min(abs(x), 40.0)
     up, s = _normal_up(t), t / (t + _mills_shift())
     p = _gelu_small(x * x)
-    value = max(x, 0.0) - s * _mills(s) * up * 1.262177448353619e-29
+    value = max(x, 0.0) - s * _mills(s) * up * _down()
     density = 0.3989422804014327 * up
-    below = (_normal_tail(t) - 0.3989422804014327 * t) * up * 1.262177448353619e-29
+    below = (_normal_tail(t) - 0.3989422804014327 * t) * up * _down()
     slope = select(x > 0, 1 - below, below)
     near = t < 0.75
     return (
         select(near, x * (0.5 + x * p), value),
-        select(near, 0.5 + x * (p + density * 1.262177448353619e-29), slope),
+        select(near, 0.5 + x * (p + density * _down()), slope),
     )
 
 
@@ -88,9 +89,9 @@ def gelu_tanh(x):
     a, b = h * w, h * w_low + (t - h) * (w + w_low)
     hi = a + b
     up = _exp_split_up(-hi, (hi - a) - b)
-    e = up * 1.262177448353619e-29
+    e = up * _down()
     d = t * (c + c_low + 3 * (k + k_low) * square)
     inverse = 1 / (1 + e)
-    below = (1 - d * inverse) * inverse * up * 1.262177448353619e-29
-    value = select(x > 0, x * inverse, -t * inverse * up * 1.262177448353619e-29)
+    below = (1 - d * inverse) * inverse * up * _down()
+    value = select(x > 0, x * inverse, -t * inverse * up * _down())
     return value, select(x > 0, 1 - below, below)

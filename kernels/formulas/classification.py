@@ -4,10 +4,11 @@
 def binary_cross_entropy_with_logits(x, y, pos_weight):
     """-pos_weight y log(p) - (1 - y) log(1 - p), p = sigmoid(x); y is any real number.
 
-    With e = exp(-|x|): -log(p) = max(-x, 0) + log(1 + e) and -log(1 - p) = max(x, 0) + log(1 + e), so that the
-    value is the total weight times log(1 + e) plus |x| times the weight of the wrong side. That product is 0
-    where the weight is: the limit at x = -inf or inf. No kinks. The derivatives are those of the negative
-    and the positive part; p and 1 - p each come from e, without cancellation.
+    With e = exp(-|x|): -log(p) = max(-x, 0) + log(1 + e) and -log(1 - p) = max(x, 0) + log(1 + e),
+    so that the value is the total weight times log(1 + e) plus |x| times the weight of the wrong
+    side. That product is 0 where the weight is: the limit at x = -inf or inf. No kinks. The
+    derivatives are those of the negative and the positive part; p and 1 - p each come from e,
+    without cancellation.
     """
     e = exp_split(-abs(x), 0.0)
     positive, negative = pos_weight * y, 1 - y

@@ -1,16 +1,17 @@
-"""exp, log, log1p, expm1, tanh, erf and what else the formulas need, for both dtypes; branch-free polynomials.
+"""exp, log, log1p, expm1, tanh, erf and what else the formulas need: branch-free polynomials.
 
-Every coefficient list is a minimax fit (Remez exchange in 50 digits, the relative error of the whole function as
-weight), rounded to the dtype one coefficient after another, the rest refitted by weighted least squares. The
-number behind a fit is its relative error in units of 2^-24 (float32) or 2^-53 (float64).
-Subnormal arguments and results keep all their digits. Error bounds hold with and without fused multiply-add:
-products that must be exact are of short factors. tests/test_formulas.py measures them.
-Sources: argument reduction, Cody & Waite 1980; error-free sums, Dekker 1971 and Knuth 1969; log by atanh, as
-in Tang 1990. The polynomials are our own.
+Every list of coefficients is a minimax fit (Remez exchange in 50 digits, weighted to the relative
+error of the whole function), rounded to the dtype one coefficient after another, the rest refitted
+by weighted least squares. The number behind a fit is its relative error in units of 2^-24 (float32)
+or 2^-53 (float64).
+Subnormal arguments and results keep all their digits. Error bounds hold with and without fused
+multiply-add: products that must be exact have short factors. tests/test_formulas.py measures them.
+Sources: argument reduction, Cody & Waite 1980; error-free sums, Dekker 1971 and Knuth 1969; log by
+atanh, as in Tang 1990. The polynomials are our own.
 """
 
 
-# Powers of two. Adding 1.5 * 2^23 (1.5 * 2^52) to an integral value leaves that integer in the low bits.
+# Powers of two. Adding 1.5 * 2^23 (1.5 * 2^52) to an integral value leaves it in the low bits.
 
 
 def _pow2_f32(n, k):
@@ -86,8 +87,8 @@ def _exp_cubic_f64(r):
     """(exp(r) - 1 - r - r^2/2) / r^3 on [-ln2/2, ln2/2]; 0.25 of exp(r) - 1."""
     return poly(
         r, 0.16666666666666544, 0.04166666666661808, 0.008333333333427768, 0.0013888888921285642,
-        0.0001984126962138771, 2.4801515362059416e-05, 2.7557505048244167e-06, 2.7622623296780743e-07,
-        2.5020339350192194e-08,
+        0.0001984126962138771, 2.4801515362059416e-05, 2.7557505048244167e-06,
+        2.7622623296780743e-07, 2.5020339350192194e-08,
     )  # fmt: skip
 
 
@@ -107,19 +108,28 @@ def exp(x):
 
 
 def _exp_split_up(hi, lo):
-    """2^96 exp(hi + lo) for hi <= 0, |lo| <= ulp(hi): normal, and far enough down to be multiplied by thousands."""
+    """2^96 exp(hi + lo) for hi <= 0 and |lo| <= ulp(hi).
+
+    A normal number down to where thousands times exp(hi) is 0: a product with it, scaled down last,
+    is rounded once although the result may be subnormal.
+    """
     low, _ = _exp_range()
     n, a, b = _exp_reduce(hi, lo)
     return select(hi < low - 12, 0.0, _exp_reduced(a, b) * _pow2(n, 96))
 
 
+def _down():
+    """2^-96."""
+    return 1.262177448353619e-29
+
+
 def exp_split(hi, lo):
     """exp(hi + lo) for hi <= 0 and |lo| <= ulp(hi), cheaper than exp."""
-    return _exp_split_up(hi, lo) * 1.262177448353619e-29
+    return _exp_split_up(hi, lo) * _down()
 
 
 def _expm1_parts(x):
-    """exp(x) - 1 as a sum of two, for x in [-50, 50]: its leading terms 2^n - 1 + 2^n a, and the rest."""
+    """exp(x) - 1 for x in [-50, 50] as its leading terms 2^n - 1 + 2^n a, and the rest."""
     n, a, b = _exp_reduce(x, 0.0)
     s = _pow2(n, 0)
     u, v = s - 1, s * a
@@ -156,8 +166,8 @@ def _log_reduce_f64(x):
 def _log1p_tail_f32(f):
     """log(1 + f) - f on [sqrt(1/2) - 1, sqrt(2) - 1]; 0.12."""
     return f * f * poly(
-        f, -0.5, 0.33333355, -0.25000852, 0.19999766, -0.16621315, 0.142281, -0.13203458, 0.12615187,
-        -0.07353803,
+        f, -0.5, 0.33333355, -0.25000852, 0.19999766, -0.16621315, 0.142281, -0.13203458,
+        0.12615187, -0.07353803,
     )  # fmt: skip
 
 
@@ -183,7 +193,7 @@ def _log_of_parts(x, e, f, c):
 
 
 def _tiny_f32():
-    """The least normal number, and a power of two that makes subnormal numbers normal, with its exponent."""
+    """The least normal number, a power of two that makes subnormal numbers normal, its exponent."""
     return 1.1754943508222875e-38, 8388608.0, 23.0
 
 
@@ -219,19 +229,21 @@ def log1p_unit_f32(x):
 def log1p_unit_f64(x):
     """log(1 + x) on [0, 1]; 0.12."""
     return x + x * x * poly(
-        x - 0.5, -0.37813956756734246, 0.17922493693603714, -0.09323036636367023, 0.05108344610540831,
-        -0.028943183164419135, 0.016788742490899716, -0.009909900763506303, 0.005929011565924241,
-        -0.003585664904233445, 0.002187647634213892, -0.0013445290102525325, 0.0008313407527641305,
-        -0.00051655831309955, 0.0003234918008477056, -0.0002047847132862495, 0.00012530563138473985,
-        -7.133069428763155e-05, 5.314123804254298e-05, -5.087115927643518e-05, 2.489472498289009e-05,
+        x - 0.5, -0.37813956756734246, 0.17922493693603714, -0.09323036636367023,
+        0.05108344610540831, -0.028943183164419135, 0.016788742490899716, -0.009909900763506303,
+        0.005929011565924241, -0.003585664904233445, 0.002187647634213892,
+        -0.0013445290102525325, 0.0008313407527641305, -0.00051655831309955,
+        0.0003234918008477056, -0.0002047847132862495, 0.00012530563138473985,
+        -7.133069428763155e-05, 5.314123804254298e-05, -5.087115927643518e-05,
+        2.489472498289009e-05,
     )  # fmt: skip
 
 
 def tanh(x):
     """tanh(|x|) = -d / (2 + d), d = expm1(-2 |x|), with the sign of x.
 
-    d = hi + lo and 2 + d = u + v keep their errors; q is the quotient's upper half, and the remainder
-    -d - q (u + v) is exact where it cancels. Below 1e-20 that would underflow, and x is the answer.
+    d = hi + lo and 2 + d = u + v keep their errors; q is the quotient's upper half, and the
+    remainder -d - q (u + v) is exact where it cancels. Below 1e-20 that would underflow: x itself.
     """
     t = abs(x)
     g, h = _expm1_parts(-2 * t)
@@ -252,8 +264,8 @@ def tanh(x):
 def _erf_small_f32(x):
     """erf(x) on [-1, 1]; 0.03."""
     return x + x * poly(
-        x * x - 0.25, 0.040999755, -0.32443434, 0.094520554, -0.022141518, 0.004260595,
-        -0.0006832218, 7.859354e-05,
+        x * x - 0.5, -0.03453126, -0.2810722, 0.07941, -0.018283295, 0.0034801192, -0.0005655877,
+        7.8969584e-05,
     )  # fmt: skip
 
 
@@ -262,8 +274,8 @@ def _erf_small_f64(x):
     return x + x * poly(
         x * x - 0.375, 0.0018801197863594855, -0.301809621107369, 0.08660397291084722,
         -0.020114850033923423, 0.0038500443039443, -0.00062318517427397, 8.718800904823791e-05,
-        -1.0729329516435463e-05, 1.177745971029734e-06, -1.1666378708296779e-07, 1.050143683371521e-08,
-        -7.776017836510777e-10,
+        -1.0729329516435463e-05, 1.177745971029734e-06, -1.1666378708296779e-07,
+        1.050143683371521e-08, -7.776017836510777e-10,
     )  # fmt: skip
 
 
@@ -278,11 +290,13 @@ def _erfc_up_f32(t):
 def _erfc_up_f64(t):
     """exp(t^2) erfc(t) on [1, 6]; 0.51 of erf(t)."""
     return poly(
-        t - 2.5, 0.21080636406112216, -0.07434734679007077, 0.02493799708754969, -0.00800156937028291,
-        0.002467036827232458, -0.0007335910249811893, 0.00021101964413321685, -5.8868813568236074e-05,
-        1.5962475945996353e-05, -4.21415263238983e-06, 1.084383985332048e-06, -2.7353061031193484e-07,
-        6.761751862998817e-08, -1.5625696457235154e-08, 3.731616795832978e-09, -1.1113219137432947e-09,
-        1.8370462083842631e-10, 7.119747361116548e-13, 1.6893540002517777e-11, -6.162955657896877e-12,
+        t - 2.5, 0.21080636406112216, -0.07434734679007077, 0.02493799708754969,
+        -0.00800156937028291, 0.002467036827232458, -0.0007335910249811893,
+        0.00021101964413321685, -5.8868813568236074e-05, 1.5962475945996353e-05,
+        -4.21415263238983e-06, 1.084383985332048e-06, -2.7353061031193484e-07,
+        6.761751862998817e-08, -1.5625696457235154e-08, 3.731616795832978e-09,
+        -1.1113219137432947e-09, 1.8370462083842631e-10, 7.119747361116548e-13,
+        1.6893540002517777e-11, -6.162955657896877e-12,
     )  # fmt: skip
 
 
@@ -302,7 +316,7 @@ def erf(x):
     return select(abs(x) < 1, _erf_small(x), large)
 
 
-# The normal distribution Phi, for gelu: relative accuracy in the whole lower tail.
+# The normal distribution Phi, accurate relative to itself in the whole lower tail.
 
 
 def _mills_shift_f32():
@@ -314,13 +328,13 @@ def _mills_shift_f64():
 
 
 def _mills_f32(s):
-    """(x + k) Phi(-x) exp(x^2/2) for x in [0, 15.5], k the shift, s = x / (x + k), Phi the normal distribution; 0.65.
+    """(x + k) Phi(-x) exp(x^2/2) for x in [0, 15.5], with k the shift and s = x / (x + k); 0.65.
 
-    The scaled tail alone is this over x + k; x times it is s times this, in which the error of s cancels as x grows.
+    x Phi(-x) exp(x^2/2) is s times this; the error of s cancels in it as x grows.
     """
     return poly(
-        s - 0.5, 0.70665663, -0.867384, 0.5279506, 0.07388761, -0.2622533, -0.051278982, 0.16229355,
-        0.0884509, -0.08238472, -0.08450593,
+        s - 0.5, 0.70665663, -0.867384, 0.5279506, 0.07388761, -0.2622533, -0.051278982,
+        0.16229355, 0.0884509, -0.08238472, -0.08450593,
     )  # fmt: skip
 
 
@@ -343,7 +357,10 @@ def _normal_tail(x):
 
 
 def _normal_up(x):
-    """2^96 exp(-x^2/2). x^2 = h^2 + (x - h) (x + h), h the upper half of x; h^2 alone would lose x^2/2 ulp."""
+    """2^96 exp(-x^2/2), with x^2 = h^2 + (x - h) (x + h), h the upper half of x.
+
+    The rounding error of x * x alone would cost x^2/2 ulp.
+    """
     h = _high(x)
     a, b = -0.5 * h * h, -0.5 * (x - h) * (x + h)
     hi = a + b
