@@ -63,7 +63,8 @@ def extensions():
     engine = Extension(
         "fastloss.kernels.aot.engine", [str(AOT / "engine.pyx")], language="c++",
         extra_compile_args=["/O2", "/std:c++17"] if MSVC else ["-O2", "-std=c++17", "-fno-math-errno"],
-        extra_link_args=[] if MSVC else ["-pthread"], **common)
+        extra_link_args=[] if MSVC else ["-pthread"], libraries=["npymath"],
+        library_dirs=[str(Path(numpy.get_include()).parent / "lib")], **common)
     tables = []
     for isa, flags in ISAS.items():
         source = GENERATED / f"table_{isa}.pyx"

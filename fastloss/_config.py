@@ -14,6 +14,8 @@ _isa = None
 
 
 def _load(name):
+    if name == "numba":
+        importlib.import_module("numba")        # the backend's own module waits with that until it is called
     module = importlib.import_module(BACKENDS[name], __package__)
     if name == "cython" and _isa is None:
         _choose_isa(module, os.environ.get("FASTLOSS_ISA") or isas()[0])

@@ -78,7 +78,7 @@ cdef class ElementwiseCalls(Calls):
         if mode == 1:
             grad = like(x)
             job.out[1] = data_of(grad)
-        run(loss_chunk, &job, 1, n)
+        run_released(loss_chunk, &job, 1, n)
         value = scalar((acc[0] + acc[1]) / n, job.size == 8)
         return value if mode == 0 else (value, grad)
 

@@ -13,6 +13,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
+from libc.math cimport NAN
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -37,11 +38,11 @@ cdef extern from "status.h" nogil:
 
 cdef extern from "numpy/arrayobject.h":
     object PyArray_Scalar(void*, cnp.dtype, object)
-    ctypedef struct PyArray_ArrFuncs:
-        void** cast
-    PyArray_ArrFuncs* PyDataType_GetArrFuncs(cnp.dtype)
 
-ctypedef void (*cast_t)(void*, void*, cnp.npy_intp, void*, void*) noexcept nogil
+cdef extern from "numpy/halffloat.h" nogil:
+    ctypedef unsigned short npy_half
+    float npy_half_to_float(npy_half)
+    npy_half npy_float_to_half(float)
 
 cnp.import_array()
 cnp.import_umath()
@@ -51,6 +52,7 @@ name = "cython"
 
 cdef enum:
     BLOCK = 1024          # elements that stay in the first-level cache between a kernel and the sum
+    SMALL = 4096          # elements up to which neither threads nor the interpreter's lock matter
     CHUNK = 65536         # elements of one task and one partial sum
     STEP_CHUNK = 32768    # elements of one task of an optimizer step
     MAX_ARRAYS = 8
@@ -91,20 +93,26 @@ cdef int interrupted() noexcept with gil:
     return PyErr_CheckSignals()
 
 
-cdef int run(Task task, void* job, Py_ssize_t chunks, Py_ssize_t work) except -1:
-    """All chunks of a job; work, in elements, decides whether other threads and the interpreter's lock matter."""
+cdef int run(Task task, void* job, Py_ssize_t chunks, Py_ssize_t work) noexcept nogil:
+    """All chunks of a job, -1 where an interrupt stopped it; work, in elements, decides whether other threads are worth waking."""
     cdef int stopped
-    cdef Py_ssize_t chunk
     cdef fl_status status = fl_save_status()
-    if work <= BLOCK * 4:
+    if work <= SMALL:
         for chunk in range(chunks):
             task(job, chunk)
-        fl_restore_status(status)
-        return 0
-    with nogil:
+        stopped = 0
+    else:
         stopped = Pool.run(task, job, chunks, THREADS if work > CHUNK else 1, <Poll> interrupted)
-        fl_restore_status(status)
+    fl_restore_status(status)
     return stopped
+
+
+cdef int run_released(Task task, void* job, Py_ssize_t chunks, Py_ssize_t work) except -1:
+    """The same from Python, without the interpreter's lock where the work is long."""
+    if work <= SMALL:
+        return run(task, job, chunks, work)
+    with nogil:
+        return run(task, job, chunks, work)
 
 
 # ---- compensated sums ---------------------------------------------------------------------------------------------
@@ -114,7 +122,7 @@ cdef inline void add_pair(double* acc, const double* pair) noexcept nogil:
     two_sum(acc, pair[1])
 
 
-cdef void add_all(double* acc, const double* pairs, Py_ssize_t n) noexcept:
+cdef void add_all(double* acc, const double* pairs, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     if acc != NULL:
         for i in range(n):
@@ -246,7 +254,7 @@ def loss(str formula, str mode, tuple params, tuple inputs, weight, mask, upstre
         job.aliased |= job.out[i] != NULL and (job.out[i] == job.weight or job.out[i] == job.upstream)
     cdef Buffer sums = Buffer(16 * chunks)
     job.sums = <double*> sums.data
-    run(loss_chunk, &job, chunks, n)
+    run_released(loss_chunk, &job, chunks, n)
     add_all(<double*> data_of(acc), job.sums, chunks)
 
 
@@ -283,7 +291,7 @@ def total(values, mask, acc):
     cdef Py_ssize_t chunks = (job.n + CHUNK - 1) // CHUNK
     cdef Buffer sums = Buffer(16 * chunks)
     job.sums = <double*> sums.data
-    run(total_chunk, &job, chunks, job.n)
+    run_released(total_chunk, &job, chunks, job.n)
     add_all(<double*> data_of(acc), job.sums, chunks)
 
 
@@ -313,26 +321,40 @@ cdef void rows_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
         PyMem_RawFree(scratch)
 
 
-cdef int run_rows(RowsJob* job, int op, bint double_, double* acc) except -1:
-    cdef Py_ssize_t size = 8 if double_ else 4, c = job.rows.n_classes, per_row = max(c, 1)
+cdef int launch_rows(RowsJob* job, int op, bint double_, double* acc) noexcept nogil:
+    """0, -1 where an interrupt is pending, -2 where memory is missing."""
+    cdef Py_ssize_t size = 8 if double_ else 4, c = job.rows.n_classes, per_row = max(c, 1), chunks, i
     cdef double few[128]
-    cdef Buffer sums
+    cdef bint in_place = op == CROSS_ENTROPY_DENSE and job.rows.out.data == job.rows.x.data
+    cdef int status
     job.kernel = TABLE.rows[op][double_]
     job.chunk = (max(CHUNK // 2 // per_row, 1) + LANES - 1) // LANES * LANES
-    job.scratch = size * (3 * LANES * SHORT_ROW if c < SHORT_ROW else 2 * PIECE + min(c, LONG_ROW) + c // PIECE + 1)
-    cdef Py_ssize_t chunks = (job.rows.n_rows + job.chunk - 1) // job.chunk
-    if chunks <= 64:
-        memset(few, 0, 16 * chunks)
-        job.sums = few
-    else:
-        sums = Buffer(16 * chunks)
-        job.sums = <double*> sums.data
+    job.scratch = size * (3 * LANES * SHORT_ROW if c < SHORT_ROW else 2 * PIECE + c // PIECE + 1 + (c if in_place else min(c, LONG_ROW)))
     job.failed = False
-    run(rows_chunk, job, chunks, job.rows.n_rows * per_row)
-    if job.failed:
-        raise MemoryError(f"fastloss could not allocate {job.scratch} bytes")
+    chunks = (job.rows.n_rows + job.chunk - 1) // job.chunk
+    job.sums = &few[0]
+    if chunks > 64:
+        job.sums = <double*> PyMem_RawMalloc(16 * chunks)
+    if job.sums == NULL:
+        return -2
+    memset(job.sums, 0, 16 * chunks)
+    status = run(rows_chunk, job, chunks, job.rows.n_rows * per_row)
     add_all(acc, job.sums, chunks)
-    return 0
+    if job.sums != &few[0]:
+        PyMem_RawFree(job.sums)
+    return -2 if job.failed else status
+
+
+cdef int run_rows(RowsJob* job, int op, bint double_, double* acc) except -1:
+    cdef int status
+    if job.rows.n_rows * max(job.rows.n_classes, 1) <= SMALL:
+        status = launch_rows(job, op, double_, acc)
+    else:
+        with nogil:
+            status = launch_rows(job, op, double_, acc)
+    if status == -2:
+        raise MemoryError(f"fastloss could not allocate {job.scratch} bytes")
+    return status
 
 
 cdef int set_view(View* view, object array) except -1:
@@ -538,3 +560,4 @@ cdef int never() noexcept nogil:
 
 include "ufuncs.pxi"
 include "calls.pxi"
+include "pointers.pxi"

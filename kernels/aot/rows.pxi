@@ -23,6 +23,21 @@ cdef inline real exp_of(real hi, real lo) noexcept nogil:
         return exp_split_f64(hi, lo)
 
 
+cdef inline real exp_up(real hi, real lo) noexcept nogil:
+    """exp(hi + lo) / down, which is no subnormal number"""
+    if real is float:
+        return _exp_split_up_f32(hi, lo)
+    else:
+        return _exp_split_up_f64(hi, lo)
+
+
+cdef inline real down_of(real like) noexcept nogil:
+    if real is float:
+        return _down_f32()
+    else:
+        return _down_f64()
+
+
 cdef inline real lowest(real like) noexcept nogil:      # below it exp is 0
     if real is float:
         return <real> -104.0
@@ -45,14 +60,14 @@ cdef inline void lanes_max(const real* x, Py_ssize_t n, real* m) noexcept nogil:
 
 
 cdef inline void lanes_exp(const real* x, real* e, Py_ssize_t n, bint store, const real* m_, real* s_, real* k_) noexcept nogil:
-    """e = exp(x - m); s_ and k_ gain the (Kahan-compensated) sum over x != m and the count of x == m."""
+    """e = exp(x - m); s_ and k_ gain, divided by down, the (Kahan-compensated) sum over x != m and the count of x == m."""
     cdef real m[LANES]
     cdef real s[LANES]
     cdef real c[LANES]
     cdef real k[LANES]
     cdef real t[LANES]
     cdef Py_ssize_t i, l
-    cdef real v, d, b, lo, top, y, z, low = lowest(m_[0])
+    cdef real v, d, b, lo, top, y, z, low = lowest(m_[0]), down = down_of(m_[0]), one = <real> 1 / down_of(m_[0])
     for l in range(LANES):
         m[l], s[l], k[l], c[l] = m_[l], s_[l], k_[l], s_[LANES + l]
     for i in range(n):
@@ -62,8 +77,8 @@ cdef inline void lanes_exp(const real* x, real* e, Py_ssize_t n, bint store, con
             b = v - d
             lo = (v - (d + b)) - (m[l] - b)             # d + lo is x - m exactly
             lo = <real> 0 if d < low else lo            # exp_split stops there too
-            t[l] = exp_of(d, lo)
-            top = <real> 1 if v == m[l] else <real> 0   # where t is 1 exactly
+            t[l] = exp_up(d, lo)
+            top = one if v == m[l] else <real> 0        # which t is then, exactly
             k[l] = k[l] + top
             y = (t[l] - top) - c[l]
             z = s[l] + y
@@ -71,7 +86,7 @@ cdef inline void lanes_exp(const real* x, real* e, Py_ssize_t n, bint store, con
             s[l] = z
         if store:
             for l in range(LANES):
-                e[i * LANES + l] = t[l]
+                e[i * LANES + l] = t[l] * down
     for l in range(LANES):
         s_[l], s_[LANES + l], k_[l] = s[l], c[l], k[l]
 
@@ -155,8 +170,8 @@ cdef inline void tile_stats(const real* x, real* e, Py_ssize_t n_classes, bint s
         m[l] = <real> 0 if m[l] == <real> -INFINITY else m[l]
     lanes_exp(x, e, n_classes, store, m, s, k)
     for l in range(LANES):
-        st.s[l] = NAN if st.m[l] == INFINITY else <double> s[l] - <double> s[LANES + l]
-        st.k[l] = k[l]
+        st.s[l] = NAN if st.m[l] == INFINITY else (<double> s[l] - <double> s[LANES + l]) * down_of(m[0])
+        st.k[l] = <double> k[l] * down_of(m[0])
 
 
 # ---- long rows ----------------------------------------------------------------------------------------------------
@@ -232,8 +247,8 @@ cdef inline void row_stats(const real* x, Py_ssize_t step, real* e, Py_ssize_t e
             if e_step != 1:
                 spread(piece_e, e + start * e_step, e_step, size)
         for l in range(LANES):
-            sums[l] = <double> s[l] - <double> s[LANES + l]
-            counts[l] = k[l]
+            sums[l] = (<double> s[l] - <double> s[LANES + l]) * down_of(m[0])
+            counts[l] = <double> k[l] * down_of(m[0])
         sk, kk = sum_lanes(sums), sum_lanes(counts)
         if top > st.m[lane]:
             if start:
@@ -249,15 +264,13 @@ cdef inline void row_stats(const real* x, Py_ssize_t step, real* e, Py_ssize_t e
     st.s[lane] = NAN if st.m[lane] == INFINITY else total[0] + total[1]
 
 
-cdef inline double below(double top, double m) noexcept nogil:
+cdef inline long double below(double top, double m) noexcept nogil:
     """exp(top - m) of a piece whose maximum is not the row's"""
-    cdef double d = top - m
-    cdef double b = top - d
-    return 1.0 if top == m else exp_split_f64(d, (top - (d + b)) - (m - b))
+    return <long double> 1 if top == m else expl(<long double> top - <long double> m)
 
 
 cdef inline void scale_row(const real* e, Py_ssize_t e_step, real* out, Py_ssize_t step, Py_ssize_t n, const real* tops, double m,
-                           double a) noexcept nogil:
+                           long double a) noexcept nogil:
     """out = a * exp(top of the piece - m) * e, where out may be e"""
     cdef Py_ssize_t start, stop, c
     cdef real factor
@@ -315,7 +328,7 @@ cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* 
         else:
             tops = scratch + n
         row_stats[real](row_of[real](&job.x, job, r, scratch), job.x.classes, e, e_step, n, True, tops, &st, 0)
-        scale_row[real](e, e_step, out, job.out.classes, n, tops, st.m[0], 1.0 / (st.k[0] + st.s[0]))
+        scale_row[real](e, e_step, out, job.out.classes, n, tops, st.m[0], 1 / (<long double> st.k[0] + st.s[0]))
 
 
 cdef void log_softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
@@ -584,19 +597,24 @@ cdef inline void hessian_row(const real* e, Py_ssize_t e_step, const Rows* job, 
     cdef real z[LANES]
     cdef real* out = <real*> job.hess.data + row_at(&job.hess, job.inner, r)
     cdef Py_ssize_t start, size, c, l
-    cdef double unit, t = st.k[lane] + st.s[lane]
+    cdef long double unit, t = <long double> st.k[lane] + st.s[lane]
     for start from 0 <= start < job.n_classes by PIECE:
         size = PIECE if job.n_classes - start > PIECE else job.n_classes - start
         unit = below(tops[start // PIECE], st.m[lane])
         for l in range(LANES):
             total[l] = <real> (t / unit)
-            rest[l] = <real> ((st.k[lane] - 1.0) + st.s[lane] if unit == 1 else t / unit - 1.0)
+            rest[l] = <real> ((st.k[lane] - 1.0) + st.s[lane] if unit == 1 else t / unit - 1)
             a[l], z[l] = <real> (factor / t / t * unit * unit), <real> (two_z / t / t * unit * unit)
         for c in range(size):
             piece[c] = e[(start + c) * e_step]
         for c in range(size, (size + LANES - 1) // LANES * LANES):
             piece[c] = 0
-        lanes_hessian(piece, piece, (size + LANES - 1) // LANES, rest, total, a, z)
+        if t > 1e18 * unit:                              # p is so small that 1 - p is 1
+            for l in range(LANES):
+                a[l] = <real> (factor * unit / t)
+            lanes_scale(piece, (size + LANES - 1) // LANES, a)
+        else:
+            lanes_hessian(piece, piece, (size + LANES - 1) // LANES, rest, total, a, z)
         spread(piece, out + start * job.hess.classes, job.hess.classes, size)
 
 
@@ -619,10 +637,10 @@ cdef inline void cross_entropy_long(const Rows* job, Py_ssize_t r, Py_ssize_t l,
     if job.z_loss != 0:
         z_lse = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l]))
     factor = b.up[l] * (b.w[l] + 2.0 * z_lse)
-    b.e_y[l] = e[b.y[l] * e_step] * below(tops[b.y[l] // PIECE], st.m[l])
+    b.e_y[l] = <double> (e[b.y[l] * e_step] * below(tops[b.y[l] // PIECE], st.m[l]))
     if job.want_hess:
         hessian_row[real](e, e_step, job, r, tops, st, l, factor, 2.0 * job.z_loss * b.up[l])
-    scale_row[real](e, e_step, out, job.out.classes, n, tops, st.m[l], factor / (st.k[l] + st.s[l]))
+    scale_row[real](e, e_step, out, job.out.classes, n, tops, st.m[l], factor / (<long double> st.k[l] + st.s[l]))
 
 
 cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
@@ -774,7 +792,8 @@ cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t l, real* s
     cdef real* e = scratch
     cdef real* tops = scratch + (job.n_classes if job.want_grad else 0)
     cdef Py_ssize_t n = job.n_classes, e_step = 1, start, size, i
-    cdef double z_lse = 0, factor, unit
+    cdef double z_lse = 0, factor
+    cdef long double unit
     if job.want_grad:
         out = <real*> job.out.data + row_at(&job.out, job.inner, r)
     if n > LONG_ROW and job.want_grad and out != row:    # in place, x is read again: the engine gives room for e
@@ -799,7 +818,7 @@ cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t l, real* s
         size = PIECE if n - start > PIECE else n - start
         unit = below(tops[start // PIECE], st.m[l])
         for i in range(LANES):
-            a[i], up[i] = <real> (factor * unit / (st.k[l] + st.s[l])), <real> b.up[l]
+            a[i], up[i] = <real> (factor * unit / (<long double> st.k[l] + st.s[l])), <real> b.up[l]
         for i in range(size):
             x[i] = e[(start + i) * e_step]
         for i in range(size, (size + LANES - 1) // LANES * LANES):

@@ -2,8 +2,7 @@
 
 cdef struct UfuncLoop:
     int index, which, n_inputs
-    bint double_, half
-    cast_t widen, narrow      # float16 computes in float32
+    bint double_, half        # float16 computes in float32
 
 cdef struct UfuncJob:
     UfuncLoop* loop
@@ -17,7 +16,7 @@ cdef inline char* gather(const UfuncLoop* loop, char* source, Py_ssize_t step, c
     cdef Py_ssize_t i, size = 8 if loop.double_ else 4
     if loop.half:
         for i in range(n):
-            loop.widen(source + i * step, block + 4 * i, 1, NULL, NULL)
+            (<float*> block)[i] = npy_half_to_float((<npy_half*> (source + i * step))[0])
         return block
     if step == size:
         return source
@@ -30,7 +29,7 @@ cdef inline void scatter(const UfuncLoop* loop, const char* block, char* out, Py
     cdef Py_ssize_t i, size = 8 if loop.double_ else 4
     for i in range(n):
         if loop.half:
-            loop.narrow(<void*> (block + 4 * i), out + i * step, 1, NULL, NULL)
+            (<npy_half*> (out + i * step))[0] = npy_float_to_half((<float*> block)[i])
         else:
             memcpy(out + i * step, block + i * size, size)
 
@@ -104,12 +103,9 @@ def ufunc(str formula, str which="value"):
     cdef int index = ACTIVATION_INDEX[formula]
     cdef int i, j, code, kind = ("value", "grad", "backward").index(which)
     cdef int n_inputs = len(ACTIVATIONS[formula]) + (kind == 2)
-    cdef cnp.dtype float16 = np.dtype(np.float16)
     # float64 first: integers take the first loop that holds them; float16 last
     for i, code in enumerate((cnp.NPY_FLOAT64, cnp.NPY_FLOAT32, cnp.NPY_FLOAT16)):
-        LOOPS[index][kind][i] = UfuncLoop(index=index, which=kind, n_inputs=n_inputs, double_=i == 0, half=i == 2,
-                                          widen=<cast_t> PyDataType_GetArrFuncs(float16).cast[<int> cnp.NPY_FLOAT32],
-                                          narrow=<cast_t> PyDataType_GetArrFuncs(FLOAT32).cast[<int> cnp.NPY_FLOAT16])
+        LOOPS[index][kind][i] = UfuncLoop(index=index, which=kind, n_inputs=n_inputs, double_=i == 0, half=i == 2)
         LOOP_DATA[index][kind][i] = &LOOPS[index][kind][i]
         LOOP_FUNCTIONS[i] = <cnp.PyUFuncGenericFunction> ufunc_loop
         for j in range(n_inputs + 1):
