@@ -6,6 +6,12 @@ results are rounded once.
 """
 
 
+def _bell(e):
+    """e / (1 + e)^2 with the rounding error of 1 + e taken out: sigmoid'(x) for e = exp(-|x|)."""
+    u = 1 + e
+    return e / (u * u + 2 * u * ((1 - u) + e))
+
+
 def sigmoid(x):
     """1 / (1 + exp(-x)); derivative e / (1 + e)^2, e = exp(-|x|).
 
@@ -14,13 +20,12 @@ def sigmoid(x):
     e = exp_split(-abs(x), 0.0)
     s = e / (1 + e)
     small = select(e < 0.2, e - e * s, s)
-    return select(x < 0, small, 1 - small), e / ((1 + e) * (1 + e))
+    return select(x < 0, small, 1 - small), _bell(e)
 
 
 def tanh_(x):
-    """tanh(x); derivative 1 - tanh(x)^2 = 4 e / (1 + e)^2, e = exp(-2 |x|), which does not cancel."""
-    e = exp_split(-2 * abs(x), 0.0)
-    return tanh(x), 4 * e / ((1 + e) * (1 + e))
+    """tanh(x); derivative 1 - tanh(x)^2 = 4 e / (1 + e)^2, e = exp(-2 |x|), does not cancel."""
+    return tanh(x), 4 * _bell(exp_split(-2 * abs(x), 0.0))
 
 
 def relu(x):
