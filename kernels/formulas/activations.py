@@ -98,5 +98,5 @@ def gelu_tanh(x):
     d = t * (c + c_low + 3 * (k + k_low) * square)
     inverse = 1 / (1 + e)
     below = (1 - d * inverse) * inverse * up * _down()
-    value = select(x > 0, x * inverse, -t * inverse * up * _down())
+    value = select(x >= 0, x * inverse, -t * inverse * up * _down())
     return value, select(x > 0, 1 - below, below)
