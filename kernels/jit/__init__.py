@@ -1,15 +1,15 @@
 """The Numba backend: the same kernels as `aot`, compiled on first use and kept in Numba's disk cache."""
 
 from functools import cache
+from math import isnan
 
 import numpy as np
 
 from .._generated import numba_formulas
 from .._generated.registry import ACTIVATIONS
-from . import elementwise
-from .layout import LANES, SHORT, TILES
+from .layout import CHUNK, LANES, SCRATCH_BYTES, SHORT, TILE, TILES
 from .primitives import float32, float64, kernel_address
-from .threads import get_num_threads, run, set_num_threads
+from .threads import get_num_threads, native, run, set_num_threads
 from .ufuncs import make_ufunc
 
 __all__ = [
@@ -28,13 +28,11 @@ __all__ = [
 ]
 
 name = "numba"
-CHUNK = 65536  # elements of a task and of one partial sum
-STEP_CHUNK = 32768
-TILE = 8192  # elements of a tile of rows, which stays in the first-level cache
+STEP_CHUNK = 32768  # elements of a task of an optimizer step
 WANTED = {"v": 0b001, "vg": 0b011, "vgh": 0b111, "g": 0b010}  # of value, grad, hess
 
 
-def _rows_kernel(kernel, array):
+def _kernel(kernel, array):
     return getattr(numba_formulas, f"{kernel}_f{8 * array.itemsize}")
 
 
@@ -45,15 +43,11 @@ def _element_kernel(loop, itemsize):
     return kernel_address(function, float64 if itemsize == 8 else float32)
 
 
-def _address(array):
-    return 0 if array is None else array.ctypes.data
-
-
 def _view(array):
-    """Address and strides, in elements, of (outer, classes, inner)."""
+    """An array (outer, classes, inner) and its strides in elements."""
     if array is None:
-        return 0, 0, 0, 0
-    return array.ctypes.data, *(s // array.itemsize for s in array.strides)
+        return None, 0, 0, 0
+    return array, *(s // array.itemsize for s in array.strides)
 
 
 def _accumulate(acc, partials):
@@ -66,7 +60,7 @@ def _accumulate(acc, partials):
         b = s - hi
         error = (hi - (s - b)) + (v - b)
         hi = s
-        if error == error:  # inf - inf: the sum itself says it all
+        if not isnan(error):  # inf - inf: the sum itself says it all
             lo += error
     acc[:] = hi, lo
 
@@ -78,18 +72,15 @@ def loss(formula, mode, params, inputs, weight, mask, upstream, scale, value, gr
     """An elementwise loss over contiguous arrays; value, grad, hess are filled, acc gains the sum."""
     x = inputs[0]
     kernel = _element_kernel(f"{formula}_{mode}", x.itemsize)
-    wanted, direct = WANTED[mode], 0
-    outputs = [_address(a) for a in (value, grad, hess)]
-    sources = [_address(a) for a in inputs]
-    for k, out in enumerate(outputs):
-        if out and out not in sources and out not in (_address(weight), _address(upstream)):
-            direct |= 1 << k
-    tables = np.array(sources), np.array(outputs), np.array((scale, *params), np.float64)
+    sources = np.array([a.ctypes.data for a in inputs])
+    outputs = np.array([0 if a is None else a.ctypes.data for a in (value, grad, hess)])
+    taken = {0, *sources.tolist(), *(a.ctypes.data for a in (weight, upstream) if a is not None)}
+    direct = sum(1 << k for k, address in enumerate(outputs.tolist()) if address not in taken)
     partials = np.zeros((-(-x.size // CHUNK), 2))
     run(
-        elementwise.loss, len(partials), x.size, elementwise.SCRATCH_BYTES,
-        kernel.address, tables[0].ctypes.data, len(sources), _address(weight), _address(mask), _address(upstream),
-        tables[2].ctypes.data, tables[1].ctypes.data, wanted, direct, partials.ctypes.data, x.size, x.itemsize,
+        _kernel("loss", x), len(partials), x.size, SCRATCH_BYTES,
+        kernel.address, sources, len(inputs), weight, mask, upstream, np.array((scale, *params), np.float64),
+        outputs, WANTED[mode], direct, partials, x.size, keep=(inputs, value, grad, hess),
     )  # fmt: skip
     _accumulate(acc, partials)
 
@@ -97,10 +88,7 @@ def loss(formula, mode, params, inputs, weight, mask, upstream, scale, value, gr
 def total(values, mask, acc):
     """acc gains the sum of the values where mask (None: everywhere)."""
     partials = np.zeros((-(-values.size // CHUNK), 2))
-    run(
-        elementwise.total, len(partials), values.size, elementwise.SCRATCH_BYTES,
-        _address(values), _address(mask), partials.ctypes.data, values.size, values.itemsize,
-    )  # fmt: skip
+    run(_kernel("total", values), len(partials), values.size, SCRATCH_BYTES, values, mask, partials, values.size)
     _accumulate(acc, partials)
 
 
@@ -128,8 +116,8 @@ def _run_rows(kernel, x, arguments, acc=None):
     n_chunks = -(-n_rows // chunk)
     partials = np.zeros((n_chunks, 2))
     run(
-        _rows_kernel(kernel, x), n_chunks, n_rows * max(n_classes, 1), scratch,
-        *arguments, n_rows, chunk, partials.ctypes.data, n_classes, inner, group, width,
+        _kernel(kernel, x), n_chunks, n_rows * max(n_classes, 1), scratch,
+        *arguments, n_rows, chunk, partials, n_classes, inner, group, width,
     )  # fmt: skip
     _accumulate(acc, partials)
 
@@ -141,7 +129,7 @@ def softmax(op, x, out):
             out.fill(-np.inf)
         return
     code = ("softmax", "log_softmax", "logsumexp").index(op)
-    target = (_address(out), 0, 0, 0) if op == "logsumexp" else _view(out)
+    target = (out, 0, 0, 0) if op == "logsumexp" else _view(out)
     _run_rows("softmax", x, (code, _view(x), target))
 
 
@@ -154,11 +142,9 @@ def softmax_backward(op, g, y, out):
 def check_targets(target, n_classes, ignore_index, class_weight, row_weight, sums):
     """The position of the first index outside [0, n_classes), or -1; sums gains [weight of the used rows, their number]."""
     weights = class_weight if class_weight is not None else row_weight
-    kernel = _rows_kernel("check_targets", sums if weights is None else weights)
+    kernel = _kernel("check_targets", sums if weights is None else weights)
     target = target.astype(np.int64, copy=False)
-    return kernel(
-        target.size, n_classes, _address(target), ignore_index, _address(class_weight), _address(row_weight), _address(sums)
-    )
+    return kernel(*native((target.size, n_classes, target, ignore_index, class_weight, row_weight, sums)))
 
 
 def cross_entropy(
@@ -168,9 +154,8 @@ def cross_entropy(
     classes = None if target.dtype == x.dtype else target.astype(np.int64, copy=False)
     probabilities = target if classes is None else None
     arguments = (
-        _view(x), _view(probabilities), _address(classes), _address(class_weight), _address(row_weight),
-        _address(upstream), ignore_index, float(smoothing), float(z_loss), float(scale),
-        _address(value), _view(grad), _view(hess),
+        _view(x), _view(probabilities), classes, class_weight, row_weight, upstream,
+        ignore_index, float(smoothing), float(z_loss), float(scale), value, _view(grad), _view(hess),
     )  # fmt: skip
     _run_rows("cross_entropy", x, arguments, acc=acc)
 
@@ -179,8 +164,8 @@ def nll_loss(mode, x, target, class_weight, row_weight, upstream, ignore_index, 
     """-w[t] x[t] of the rows of x (outer, C, inner)."""
     classes = target.astype(np.int64, copy=False)
     arguments = (
-        _view(x), _address(classes), _address(class_weight), _address(row_weight), _address(upstream),
-        ignore_index, float(scale), _address(value), _view(grad), _view(hess),
+        _view(x), classes, class_weight, row_weight, upstream,
+        ignore_index, float(scale), value, _view(grad), _view(hess),
     )  # fmt: skip
     _run_rows("nll_loss", x, arguments, acc=acc)
 
@@ -201,10 +186,9 @@ def step(formula, tensors, params):
     owner = np.repeat(np.arange(len(tensors)), n_pieces)
     start = (np.arange(len(owner)) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)) * STEP_CHUNK
     pieces = np.stack([owner, start, np.minimum(STEP_CHUNK, lengths[owner] - start)], axis=1)
-    params = np.array(params, np.float64)
     run(
-        elementwise.step, len(pieces), int(lengths.sum()), elementwise.SCRATCH_BYTES, kernel.address, addresses.ctypes.data,
-        addresses.shape[1], pieces.ctypes.data, params.ctypes.data, itemsize, interruptible=False,
+        _kernel("step", tensors[0][0]), len(pieces), int(lengths.sum()), SCRATCH_BYTES, kernel.address, addresses,
+        addresses.shape[1], pieces, np.array(params, np.float64), keep=tensors, interruptible=False,
     )  # fmt: skip
 
 

@@ -1,9 +1,21 @@
-"""Where the row kernels keep what in their scratch: arrays over the rows of a tile, then up to three tiles."""
+"""Sizes that kernels and callers share, and what their scratch memory holds."""
 
-LANES = 128  # rows of a tile, at most
+CHUNK = 65536  # elements of a task and of one partial sum
+BLOCK = 1024  # elements that stay in the first-level cache between two loops over them
+BLOCK_f32, BLOCK_f64 = BLOCK, 16  # elements in one plain sum: float64 keeps few roundings between compensations
+SIZE_f32, SIZE_f64 = 4, 8
+
+# Element kernels: the addresses of a kernel's arrays, those of their tails, the tails, then blocks; words of 8 bytes.
+N_POINTERS = 8
+TAILS = 2 * N_POINTERS
+BLOCKS = TAILS + 16 * N_POINTERS
+SCRATCH_BYTES = 8 * (BLOCKS + 4 * BLOCK)
+UFUNC_BLOCK = 4 * BLOCK // N_POINTERS
+
+# Rows: arrays over the rows of a tile, LANES long, then up to three tiles.
 SHORT = 64  # rows of fewer classes stand across their tile
-PIECE = 1024  # elements of a long row whose exponentials are summed while they are in the first-level cache
-BLOCK_f32, BLOCK_f64 = PIECE, 16  # elements in one plain sum: it rounds as often as it adds
+LANES = 128  # rows of a tile, at most
+TILE = 8192  # elements of a tile: it stays in the first-level cache
 
 (
     ROW, BASE, AT,

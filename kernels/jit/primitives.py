@@ -9,11 +9,10 @@ from numba import cfunc, float32, float64, int32, int64, intp, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .layout import LANES
+from .layout import LANES, N_POINTERS
 
 FLAGS = {"error_model": "numpy", "fastmath": {"contract"}}
 LEAF = {**FLAGS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-N_POINTERS = 8
 PARAMS = types.CPointer(float64)
 
 

@@ -243,8 +243,8 @@ def sums_tile_T(tile, width, n, n_classes, top, sums, sums_low, scratch):
     else:
         for l in range(n):
             total[l], error[l], count[l] = 0.0, 0.0, 0.0
-            for c in range(l * width, (l + 1) * width, PIECE):
-                m = min(PIECE, (l + 1) * width - c)
+            for c in range(l * width, (l + 1) * width, BLOCK):
+                m = min(BLOCK, (l + 1) * width - c)
                 exp_row_T(offset(tile, c), m, top[l])
                 s, e, k = sum_block_T(offset(tile, c), m, spare)
                 total[l], error[l] = two_sum(total[l], error[l] + e, s)
@@ -309,7 +309,7 @@ def logsumexp_at_T(x, n_classes, step, top, log, log_low):
     """top + log; an infinite top decides, unless the row holds a NaN."""
     if abs(top) == T(inf):
         for c in range(n_classes):
-            if x[c * step] != x[c * step]:
+            if isnan(x[c * step]):
                 return T(nan)
         return top
     s, low = two_sum(f64(top), log_low, log)
@@ -364,7 +364,7 @@ def dot_lanes_T(g, y, op, width, n, n_classes, dot, error):
             v = f64(g[c * width + l]) * (1.0 if op == 1 else f64(y[c * width + l]))
             dot[l], error[l] = add_T(dot[l], error[l], v)
     for l in range(pad(n)):
-        dot[l] += error[l]
+        dot[l] = closed(dot[l], error[l])
 
 
 @summing
@@ -422,7 +422,7 @@ def softmax_backward_T(
                 for c in range(l * width, (l + 1) * width, BLOCK_T):
                     m = min(BLOCK_T, (l + 1) * width - c)
                     dot, error = two_sum(dot, error, dot_block_T(offset(tile, c), offset(y_tile, c), op, m))
-                backward_row_T(offset(tile, l * width), offset(y_tile, l * width), op, n_classes, dot + error)
+                backward_row_T(offset(tile, l * width), offset(y_tile, l * width), op, n_classes, closed(dot, error))
         store_tile_T(tile, width, out, row, n, n_classes, inner, base)
     release_flags(flags)
 
@@ -492,8 +492,8 @@ def spread_lanes_T(x, q, width, n, n_classes, top, spread, stretch, error, error
             spread[l], error[l] = add_T(spread[l], error[l], f64(v))
             stretch[l], error2[l] = add_T(stretch[l], error2[l], part_T(v, x[c * width + l], top[l]))
     for l in range(pad(n)):
-        spread[l] += error[l]
-        stretch[l] += error2[l]
+        spread[l] = closed(spread[l], error[l])
+        stretch[l] = closed(stretch[l], error2[l])
 
 
 @summing
@@ -522,7 +522,7 @@ def spread_tile_T(tile, q, width, n, n_classes, smoothing, class_weight, probabi
             a, b = spread_block_T(offset(tile, c), offset(q, c), m, top[l])
             s, s_low = two_sum(s, s_low, a)
             t, t_low = two_sum(t, t_low, b)
-        spread[l], stretch[l] = s + s_low, t + t_low
+        spread[l], stretch[l] = closed(s, s_low), closed(t, t_low)
 
 
 @leaf
@@ -804,6 +804,6 @@ def check_targets_T(n, n_classes, target, ignore_index, class_weight, row_weight
         count += 1
         total, error = two_sum(total, error, w * (f64(weights[y]) if class_weight != 0 else 1.0))
     out = pointer(sums, f64)
-    out[0] += total + error
+    out[0] += closed(total, error)
     out[1] += f64(count)
     return -1

@@ -1,5 +1,7 @@
 """Compensated arithmetic, and sums."""
 
+from math import isnan
+
 from numba import float32, float64
 
 from .primitives import exact, inline, leaf, pad, restrict, select, summing
@@ -11,6 +13,12 @@ def two_sum(total, error, v):
     s = total + v
     b = s - total
     return s, error + ((total - (s - b)) + (v - b))
+
+
+@inline
+def closed(total, error):
+    """total + error; the error of a sum that became infinite is NaN, and the sum itself says it all."""
+    return total + select(isnan(error), 0.0, error)
 
 
 @exact
@@ -45,7 +53,7 @@ def quotient_f64(a, s, error):
     q = a / s
     p, e = two_product(q, s)
     rest = (((a - p) - e) - q * error) / s
-    return q, select(rest == rest, rest, 0.0)
+    return q, select(isnan(rest), 0.0, rest)
 
 
 # Sums of exponentials: (total, error, count), where the ones, which are the maximum's, are counted apart.
@@ -107,4 +115,4 @@ def sum_losses_f64(losses, n):
 def add_partial(partials, chunk, total, error):
     """The sum of a chunk, [hi, lo], gains total + error."""
     hi, lo = two_sum(partials[2 * chunk], partials[2 * chunk + 1] + error, total)
-    partials[2 * chunk], partials[2 * chunk + 1] = hi, lo
+    partials[2 * chunk], partials[2 * chunk + 1] = hi, select(isnan(lo), 0.0, lo)

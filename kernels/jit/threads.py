@@ -18,6 +18,7 @@ CALL_ELEMENTS = 1 << 24  # in one call: between calls, about every 20 ms, Python
 
 _n_threads = 1
 _executor = None
+_executor_size = 0
 _region = threading.Lock()
 
 
@@ -34,12 +35,23 @@ def get_num_threads():
 
 def _forget():
     # the child of a fork has none of its parent's threads, and one of them may have held the lock
-    global _executor, _region
-    _executor, _region = None, threading.Lock()
+    global _executor, _executor_size, _region
+    _executor, _executor_size, _region = None, 0, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
+
+
+def native(argument):
+    """What a kernel takes for an argument: an array's address, 0 for None."""
+    if argument is None:
+        return 0
+    if isinstance(argument, np.ndarray):
+        return argument.ctypes.data
+    if isinstance(argument, tuple):
+        return tuple(map(native, argument))
+    return argument
 
 
 @dataclass(slots=True)
@@ -48,6 +60,7 @@ class Job:
 
     kernel: object
     arguments: tuple
+    arrays: tuple  # kept alive while a thread works, even after an interrupt
     scratch_bytes: int
     n_chunks: int
     size: int  # chunks in one call
@@ -60,16 +73,18 @@ class Job:
             self.kernel(start, min(start + self.size, self.n_chunks), address, *self.arguments)
 
 
-def run(kernel, n_chunks, n_elements, scratch_bytes, *arguments, interruptible=True):
+def run(kernel, n_chunks, n_elements, scratch_bytes, *arguments, keep=(), interruptible=True):
     """kernel(first chunk, last chunk, scratch address, *arguments) over all chunks.
 
+    Arrays among the arguments become addresses. keep holds further arrays whose addresses the kernel knows.
     One region at a time has threads; a second caller works alone.
     """
     n_threads = min(_n_threads, n_chunks) if n_elements > SERIAL_BELOW else 1
     calls = -(-n_elements // CALL_ELEMENTS) if interruptible or n_threads > 1 else 1
     if n_threads > 1:
         calls = max(calls, 4 * n_threads)
-    job = Job(kernel, arguments, scratch_bytes, n_chunks, max(1, n_chunks // max(calls, 1)), count())
+    size = max(1, n_chunks // max(calls, 1))
+    job = Job(kernel, native(arguments), (arguments, keep), scratch_bytes, n_chunks, size, count())
     region = _region
     if n_threads == 1 or not region.acquire(blocking=False):
         return job.work()
@@ -79,21 +94,27 @@ def run(kernel, n_chunks, n_elements, scratch_bytes, *arguments, interruptible=T
         region.release()
 
 
+def _helpers(n):
+    """An executor of at least n threads; it makes them when it needs them."""
+    global _executor, _executor_size
+    if n > _executor_size:
+        if _executor is not None:
+            _executor.shutdown(wait=False)
+        _executor, _executor_size = ThreadPoolExecutor(n, thread_name_prefix="fastloss"), n
+    return _executor
+
+
 def _run_parallel(job, n_threads):
-    global _executor
     helpers = []
     try:
-        _executor = _executor or ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="fastloss")
-        for _ in range(n_threads - 1):
-            helpers.append(_executor.submit(job.work))
-    except RuntimeError:
-        pass  # the system gives no further thread, or the interpreter is ending: those that are there do the work
-    try:
+        try:
+            for _ in range(n_threads - 1):
+                helpers.append(_helpers(n_threads - 1).submit(job.work))
+        except RuntimeError:
+            pass  # the system gives no further thread, or the interpreter is ending: those that are there do the work
         job.work()
-    except BaseException:
-        job.n_chunks = 0
-        raise
     finally:
+        job.n_chunks = 0  # after an exception the helpers stop at their next call
         started = [h for h in helpers if not h.cancel()]
         wait(started)
     for h in started:

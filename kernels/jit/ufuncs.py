@@ -8,15 +8,20 @@ import ctypes
 from functools import cache
 
 import numpy as np
-from numba import cfunc
+from numba import cfunc, int64, types
 
-from .elementwise import UFUNC_SIGNATURE, ufunc_loop
+from .._generated import numba_formulas
 from .primitives import FLAGS, cached
+
+WORDS = types.CPointer(int64)
+SIGNATURE = types.void(WORDS, WORDS, WORDS, WORDS)
 
 
 @cache
-def _loop():
-    return cached(lambda **options: cfunc(UFUNC_SIGNATURE, **options), ufunc_loop, **FLAGS)
+def _loops():
+    """The inner loops, float64 and float32."""
+    loops = numba_formulas.ufunc_loop_f64, numba_formulas.ufunc_loop_f32
+    return [cached(lambda **options: cfunc(SIGNATURE, **options), loop, **FLAGS) for loop in loops]
 
 
 @cache
@@ -35,9 +40,10 @@ _alive = []  # what NumPy keeps pointers to
 
 def make_ufunc(name, doc, n_inputs, kernel_f64, kernel_f32):
     """A ufunc of one output; its loops are float64 (first: integers take it), float32, and float16 by float32."""
-    data = np.array([[kernel_f64, n_inputs, 8, 0], [kernel_f32, n_inputs, 4, 0], [kernel_f32, n_inputs, 4, 1]])
+    data = np.array([[kernel_f64, n_inputs, 0], [kernel_f32, n_inputs, 0], [kernel_f32, n_inputs, 1]])
     jobs = np.array([row.ctypes.data for row in data])
-    loops = np.full(3, _loop().address)
+    double, single = (loop.address for loop in _loops())
+    loops = np.array([double, single, single])
     types = np.repeat([np.dtype(code).num for code in "dfe"], n_inputs + 1).astype(np.int8)
     texts = [ctypes.create_string_buffer(t.encode()) for t in (name, doc)]
     _alive.append((data, jobs, loops, types, texts))
