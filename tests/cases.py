@@ -173,7 +173,10 @@ def _sample_weight(rng, arguments):
 
 
 def _last_axis(rng, arguments):
-    return tuple(np.moveaxis(a, 1, -1).copy() if a.ndim > 2 else a for a in arguments), {"axis": -1}
+    """The classes on the last axis instead of the second."""
+    x = arguments[0]
+    moved = (np.moveaxis(a, 1, -1).copy() if a.ndim == x.ndim > 1 else a for a in arguments)
+    return tuple(moved), {"axis": -1}
 
 
 def _keywords(**keywords):
@@ -201,6 +204,7 @@ OPTIONS = {
     "smooth": _keywords(label_smoothing=0.125),
     "z_loss": _keywords(z_loss=0.0078125),
     "row_mask": _rows_where,
+    "last_axis": _last_axis,
     "scale": lambda rng, a: (a, {"b": _positive(rng, a[0].shape, a[0].dtype)}),
     "signed": lambda rng, a: (a, {"b": rng.choice([-1.0, 1.0], a[0].shape).astype(a[0].dtype), "return_sign": True}),
     "keepdims": _keywords(keepdims=True),
@@ -289,19 +293,21 @@ CASES = (
         name="cross_entropy", family="rows", reference=ref.cross_entropy, inputs=classes, ulp=ROWS,
         shapes=ROW_SHAPES,
         options=(
-            "plain", "class_weight", "ignore", "smooth", "z_loss", "row_mask", "sample_weight", "all_of_indices",
+            "plain", "class_weight", "ignore", "smooth", "z_loss", "row_mask", "sample_weight", "last_axis",
+            "all_of_indices",
         ),
         bench=((32, 10), (128, 1000), (4096, 1000), (1_000_000, 10)),
     ),
     Case(
         name="cross_entropy", family="rows", reference=ref.cross_entropy, inputs=distributions, ulp=ROWS,
         label="probabilities", shapes=ROW_SHAPES,
-        options=("plain", "class_weight", "smooth", "row_mask", "all_of_probabilities"),
+        options=("plain", "class_weight", "smooth", "row_mask", "last_axis", "all_of_probabilities"),
         bench=((4096, 1000),),
     ),
     Case(
         name="nll_loss", family="rows", reference=ref.nll_loss, inputs=log_probabilities, ulp=EXACT,
-        shapes=ROW_SHAPES, options=("plain", "class_weight", "ignore", "row_mask", "sample_weight", "all_of_nll"),
+        shapes=ROW_SHAPES,
+        options=("plain", "class_weight", "ignore", "row_mask", "sample_weight", "last_axis", "all_of_nll"),
         bench=((4096, 1000),),
     ),
     Case(

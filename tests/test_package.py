@@ -179,7 +179,9 @@ def test_backends_have_the_same_signatures(name):
     assert ours == theirs
 
 
-FIRST = list({s.case: s for s in reversed(scenarios("activation", "elementwise", "softmax", "rows"))}.values())
+FIRST = list(
+    {s.case: s for s in reversed(scenarios("activation", "elementwise", "softmax", "rows"))}.values()
+)
 
 
 @needs_both

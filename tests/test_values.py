@@ -36,7 +36,7 @@ class TestActivation:
         got = f.backward(g, x, **keywords)
         assert_close(got, slope * ref.lift(g), scaled(ulp.limit("grad", dtype)), size * g, what="backward")
 
-    def test_out_and_where(self, scenario, dtype, engine):
+    def test_out_and_where(self, scenario, dtype, backend):
         f = scenario.case.function
         (x,), keywords = scenario.call(dtype)
         mask = np.arange(x.size).reshape(x.shape) % 3 != 0
@@ -115,7 +115,7 @@ class TestLoss:
             ):  # fmt: skip
                 assert_close(one, other, FUSED, what=f"another function's, {reduction}")
 
-    def test_out(self, scenario, dtype, engine):
+    def test_out(self, scenario, dtype, backend):
         """Outputs go where they are told, in place of the input too, and no other input changes."""
         loss = scenario.case.function
         arguments, keywords = scenario.call(dtype)
@@ -168,7 +168,7 @@ class TestLoss:
         assert_close(hess, expected.hess * lifted, scaled(ulp.limit("hess", dtype)) + 1, 0, "Hessian")
         assert_close(loss.grad(*arguments, **given), grad, FUSED)
 
-    def test_partial(self, scenario, dtype, engine):
+    def test_partial(self, scenario, dtype, backend):
         loss, limit = scenario.case.function, scaled(scenario.case.ulp.limit("value", dtype))
         arguments, keywords = scenario.call(dtype)
         expected = scenario.expected(dtype)
@@ -209,7 +209,7 @@ class TestSoftmax:
         assert np.asarray(got).dtype == dtype and np.shape(got) == np.shape(want)
         assert_close(got, want, limit, size, scenario.case.name)
 
-    def test_out_and_dtype(self, scenario, dtype, engine):
+    def test_out_and_dtype(self, scenario, dtype, backend):
         if scenario.case.name == "logsumexp":
             return  # SciPy's signature: no out=, no dtype=
         f = scenario.case.function
@@ -323,9 +323,9 @@ class TestPartial:
         target = rng.integers(0, 10, 30_001)
         weight = positive(10, dtype)
         sample_weight = positive(30_001, dtype)
-        self.check(
-            fl.cross_entropy, (logits, target), {"weight": weight, "sample_weight": sample_weight}, pieces=7
-        )
+        given = {"weight": weight, "sample_weight": sample_weight}
+        self.check(fl.cross_entropy, (logits, target), given, pieces=7)
+        self.check(fl.nll_loss, (-np.abs(logits), target), given, pieces=7)
 
     def check(self, loss, arguments, keywords, pieces):
         n = len(arguments[0])
