@@ -114,10 +114,8 @@ def test_layout_of_inputs(scenario, dtype, backend):
                 np.testing.assert_array_equal(getattr(argument, "owner", argument), original)
 
 
-@pytest.mark.parametrize("scenario", WIDEST, ids=ids)
+@pytest.mark.parametrize("scenario", [s for s in WIDEST if s.case.name != "logsumexp"], ids=ids)
 def test_layout_of_outputs(scenario, dtype, backend):
-    if scenario.case.name == "logsumexp":
-        pytest.skip("no out=")
     (x, *rest), keywords = scenario.call(dtype)
     function = scenario.case.function
     if scenario.case.family in ("elementwise", "rows"):
