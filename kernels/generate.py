@@ -391,8 +391,9 @@ def cython_table(registry):
 # Numba and CUDA
 
 NUMBA_HEADER = NOTICE + """
-from numpy import float32 as f32, float64 as f64, inf, int32 as i32, int64 as i64, nan
+from numpy import float32 as f32, float64 as f64, inf, int32 as i32, int64 as i64, nan, uint8 as u8
 
+from ..jit.halves import *
 from ..jit.layout import *
 from ..jit.primitives import *
 from ..jit.sums import *
@@ -477,9 +478,10 @@ def numba_primitives():
     return "".join(f"{n}_{d} = {NUMBA_NAMES.get(n, n)}\n" for d in DTYPES for n in PRIMITIVES)
 
 
-def numba_rows():
-    """kernels/jit/rows.py below its line, once per dtype."""
-    text = (HERE / "jit" / "rows.py").read_text().partition("# The text of one dtype\n")[2]
+def numba_kernels():
+    """The hand-written kernels of kernels/jit, below the line in their files, once per dtype."""
+    files = [HERE / "jit" / name for name in ("rows.py", "elementwise.py")]
+    text = "".join(file.read_text().partition("# The text of one dtype\n")[2] for file in files)
     return "".join(re.sub(r"\bT\b", d, re.sub(r"_T\b", f"_{d}", text)) for d in DTYPES)
 
 
@@ -517,7 +519,7 @@ def generate(formulas):
         + numba_primitives()
         + numba_functions
         + "".join(numba_loop(*p) for p in loops)
-        + numba_rows(),
+        + numba_kernels(),
         "cuda_formulas.py": CUDA_HEADER + cuda_primitives() + numba_functions,
     }
 
