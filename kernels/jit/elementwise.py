@@ -1,10 +1,14 @@
-# ruff: noqa: F821
 """Drivers of the generated element kernels: losses, optimizer steps, ufunc loops.
 
-Not a module to import: see rows.py. A kernel sees whole vectors of 16 elements: what is left over goes through a padded
+Nobody imports this module: see rows.py. A kernel sees whole vectors of 16 elements: what is left over goes through a padded
 copy, so that a value has the same bits wherever it stands. A block stays in the first-level cache between its kernel
 and its sum.
 """
+
+from .halves import *
+from .layout import *
+from .primitives import *
+from .sums import *
 
 # The text of one dtype
 

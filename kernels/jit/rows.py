@@ -1,8 +1,7 @@
-# ruff: noqa: F821
 """Row kernels: softmax, log_softmax, logsumexp, cross-entropy, negative log-likelihood.
 
-Not a module to import: kernels/generate.py writes the text below its line twice into the generated Numba module, once
-for each dtype, T its type and *_T its functions, beside the formulas that it inlines.
+Nobody imports this module: kernels/generate.py writes what follows its imports into the generated Numba module, once for
+each dtype, T its type and *_T its functions, beside the formulas that it inlines.
 
 A tile is n rows. Short rows (C < SHORT) stand across it, one row per lane, element (l, c) at c * width + l; long rows
 stand along it, at l * width + c, padded to a multiple of 16. Numbers of a row are arrays over l, padded likewise, so
@@ -13,6 +12,11 @@ log S = log1p((k - 1) + s), which keeps its digits when one class dominates.
 
 Names: <what>_lanes for a tile of short rows, <what>_row for one long row, <what>_tile for whichever the tile holds.
 """
+
+from .halves import *
+from .layout import *
+from .primitives import *
+from .sums import *
 
 # The text of one dtype
 
