@@ -46,6 +46,7 @@ class BuildOrExplain(build_ext):
     """Without a working compiler the package still installs, for the Numba backend, and says what is missing."""
 
     def run(self):
+        self.parallel = self.parallel or os.cpu_count()
         try:
             super().run()
         except (CCompilerError, CompileError, ExecError, PlatformError, OSError) as error:

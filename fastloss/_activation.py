@@ -16,6 +16,7 @@ class Activation:
         functools.update_wrapper(self, function)
         self.__signature__ = inspect.signature(function)
         self._function = function
+        self._ufuncs = {}
 
     def __repr__(self):
         return f"<fastloss.{self.__name__}{self.__signature__}>"
@@ -29,15 +30,33 @@ class Activation:
             raise AttributeError(f"{self!r} has no attribute {name!r}")
         return config.kernels().ufunc(self.__name__ + name.removeprefix("ufunc"), "value")
 
+    def _plain(self, which, *arrays):
+        """The compiled ufunc where the arrays are ordinary ones and there are no parameters, else None."""
+        for a in arrays:
+            if type(a) is not np.ndarray or a.dtype.char not in "fd":
+                return None
+        kernels = config.kernels()
+        if kernels.name != "cython":                     # a ufunc of another backend may raise floating-point flags
+            return None
+        if which not in self._ufuncs:
+            self._ufuncs[which] = kernels.ufunc(self._function()[0], which)
+        return self._ufuncs[which]
+
     def __call__(self, x, *args, out=None, where=True, **kwargs):
+        if not args and not kwargs and where is True and (ufunc := self._plain("value", x)) is not None:
+            return ufunc(x, out=out)
         return self._apply("value", (x,), args, kwargs, out, where)
 
     def grad(self, x, *args, out=None, where=True, **kwargs):
         """The derivative f'(x), in x's shape."""
+        if not args and not kwargs and where is True and (ufunc := self._plain("grad", x)) is not None:
+            return ufunc(x, out=out)
         return self._apply("grad", (x,), args, kwargs, out, where)
 
     def backward(self, g, x, *args, out=None, where=True, **kwargs):
         """g * f'(x) in one pass: the gradient of the input from the gradient g of the result."""
+        if not args and not kwargs and where is True and (ufunc := self._plain("backward", g, x)) is not None:
+            return ufunc(g, x, out=out)
         return self._apply("backward", (g, x), args, kwargs, out, where)
 
     def _apply(self, which, arrays, args, kwargs, out, where):

@@ -4,6 +4,8 @@ A slab is a run of elements, or of rows, copied to contiguous memory of the work
 the array's size. Slabs end where the engine's own chunks end, so sums have the same bits as those of the contiguous array.
 """
 
+import math
+
 import numpy as np
 
 SLAB = 1 << 20          # elements; a multiple of the engine's chunk
@@ -56,9 +58,7 @@ def as_rows(array, axis):
     """array as a view (outer, C, inner) with the classes of `axis` in the middle, or None where no view does that."""
     if array.ndim == 3 and axis == 1:
         return array
-    outer = int(np.prod(array.shape[:axis], dtype=np.intp))
-    inner = int(np.prod(array.shape[axis + 1 :], dtype=np.intp))
-    view = array.reshape(outer, array.shape[axis], inner)
+    view = array.reshape(math.prod(array.shape[:axis]), array.shape[axis], math.prod(array.shape[axis + 1 :]))
     return view if array.size == 0 or np.may_share_memory(view, array) else None
 
 
@@ -80,7 +80,7 @@ def row_slabs(arrays, axis, dtype, outputs):
             return
     n_classes = first.shape[axis]
     shape = first.shape[:axis] + first.shape[axis + 1 :]
-    n_rows = int(np.prod(shape, dtype=np.intp))
+    n_rows = math.prod(shape)
     step = max(16, SLAB // max(n_classes, 1) // 16 * 16)
     moved = [None if a is None else np.moveaxis(a, axis, -1) for a in [*arrays, *outputs]]
     for begin in range(0, n_rows, step):

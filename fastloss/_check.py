@@ -90,7 +90,7 @@ def out(name, value, shape, dtype):
     """An output array that fits, or None."""
     if value is None:
         return None
-    if type(value) is not np.ndarray:
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a {type(value).__name__}; it must be a numpy array")
     if value.shape != shape:
         raise ValueError(f"{name} has shape {value.shape}; it must be {shape}")

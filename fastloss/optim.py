@@ -11,13 +11,14 @@ from operator import attrgetter
 
 import numpy as np
 
-from ._config import kernels
+from ._config import compiled, kernels
 
 __all__ = ["SGD", "Adam", "AdamW", "adam_step", "adamw_step", "clip_grad_norm", "sgd_step"]
 
 # either byte order -> the native dtype
 _NATIVE = {np.dtype(order + code): np.dtype(code) for code in ("f4", "f8") for order in "<>"}
 _BLOCK = 8192
+_engine = compiled()
 
 # flags.num of arrays that go to the backend as they are: C-contiguous (1), aligned (256); and
 # F-contiguous (2), owning their memory (4), writeable (1024) or not.
@@ -258,16 +259,13 @@ class _Optimizer:
         self._groups_of_all = self._groups(range(len(self._params))) if same_age else None
 
     def _groups(self, members):
-        """(members, params, *states) for each dtype and age: what one call of the backend takes."""
+        """(members, their (param, *states)) for each dtype and age: what one call of the backend takes."""
         groups = {}
         for i in members:
             if self._params[i].size:
                 key = self._dtypes[i], self._age(int(self._updates[i]))
                 groups.setdefault(key, []).append(i)
-        return [
-            (group, *([column[i] for i in group] for column in self._columns))
-            for group in groups.values()
-        ]
+        return [(group, [tuple(column[i] for column in self._columns) for i in group]) for group in groups.values()]
 
     @staticmethod
     def _age(updates):
@@ -299,6 +297,8 @@ class _Optimizer:
 
     def _ready(self, grads):
         """Whether all gradients are plain arrays that go to the backend as they are."""
+        if _engine is not None:
+            return self._in_c_order and _engine.matches(grads, self._params, self._owners)
         return (
             self._in_c_order
             and set(map(type, grads)) == {np.ndarray}
@@ -348,15 +348,15 @@ class _Optimizer:
         whole = every and self._groups_of_all is not None
         rule = self._rule()
         jobs, copies = [], {}
-        for members, params, *states in self._groups_of_all if whole else self._groups(used):
+        for members, tensors in self._groups_of_all if whole else self._groups(used):
             name, scalars = rule(int(self._updates[members[0]]) + 1, scale)
             if self.ema_decay is not None:
                 name, scalars = name.replace("_step", "_ema_step"), (*scalars, 1 - self.ema_decay)
             if self._strided:
                 fresh = {i: _flat(self._params[i], "C") for i in members if i in self._strided}
-                params = [fresh.get(i, param) for i, param in zip(members, params)]
+                tensors = [(fresh.get(i, t[0]), *t[1:]) for i, t in zip(members, tensors)]
                 copies |= fresh
-            jobs.append((name, list(zip(params, [grads[i] for i in members], *states)), scalars))
+            jobs.append((name, tensors, grads if len(members) == len(grads) else [grads[i] for i in members], scalars))
 
         engine = kernels()
         _finish(
@@ -687,7 +687,7 @@ def _step_one(rule, param, grad, **states):
     copies = [(a, f) for a, f in zip(arrays, flat) if not np.may_share_memory(a, f)]
     if param.size:
         _finish(
-            (kernels().step, name, [(flat[0], grad, *flat[1:])], scalars),
+            (kernels().step, name, [tuple(flat)], [grad], scalars),
             *((_write, array, copy, order) for array, copy in copies),
         )
 

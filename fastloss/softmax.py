@@ -1,6 +1,7 @@
 """The softmax family, with SciPy's signatures."""
 
 import functools
+import inspect
 import math
 
 import numpy as np
@@ -68,12 +69,27 @@ def _apart(out, *inputs):
     return out
 
 
-class _RowFunction:
+class _GeneralCalls:
+    """Stands in for the compiled calls where there is no compiled module."""
+
+    def __call__(self, x, axis=None, *, out=None, where=None, dtype=None):
+        return self._general(x, axis, out, where, dtype)
+
+    def _fast_op(self, op):
+        pass
+
+
+_engine = config.compiled()
+
+
+class _RowFunction(_engine.SoftmaxCalls if _engine else _GeneralCalls):
     """softmax or log_softmax: call it for the value; `backward` takes the result."""
 
     def __init__(self, function, op, masked):
         functools.update_wrapper(self, function)
+        self.__signature__ = inspect.signature(function)
         self._op, self._masked = op, masked
+        self._fast_op(op)
 
     def __reduce__(self):
         return self.__name__
@@ -81,7 +97,7 @@ class _RowFunction:
     def __repr__(self):
         return f"<fastloss.{self.__name__}>"
 
-    def __call__(self, x, axis=None, *, out=None, where=None, dtype=None):
+    def _general(self, x, axis, out, where, dtype):
         raw = x
         with np.errstate(all="ignore"):
             x, computed, result, mask = _prepare(x, dtype, where)
@@ -375,6 +391,10 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, out=No
     >>> fl.logsumexp([1.0, 2.0], b=[1.0, -1.0], return_sign=True)[1]
     np.float64(-1.0)
     """
+    if _engine is not None and b is None and keepdims is False and return_sign is False and out is None and where is None and dtype is None:
+        total = _engine.fast_logsumexp(a, axis)
+        if total is not None:
+            return total
     with np.errstate(all="ignore"):
         a, computed, result, mask = _prepare(a, dtype, where)
         axes = _axes(axis, a.ndim)

@@ -30,24 +30,44 @@ cdef inline object like(cnp.ndarray a):
     return cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(a), a.shape, cnp.PyArray_TYPE(a))
 
 
+cdef inline bint disjoint(cnp.ndarray a, cnp.ndarray b) noexcept:
+    cdef char* p = cnp.PyArray_BYTES(a)
+    cdef char* q = cnp.PyArray_BYTES(b)
+    return p + cnp.PyArray_NBYTES(a) <= q or q + cnp.PyArray_NBYTES(b) <= p
+
+
+cdef object gradient_buffer(object out, object x, object y):
+    """The array that out=(None, array) names where the kernels can write to it, a new one for no out, else None."""
+    cdef object g
+    if out is None:
+        return like(x)
+    if type(out) is not tuple or len(<tuple> out) != 2 or (<tuple> out)[0] is not None:
+        return None
+    g = (<tuple> out)[1]
+    if not (plain(g) and cnp.PyArray_ISWRITEABLE(g) and cnp.PyArray_TYPE(g) == cnp.PyArray_TYPE(x) and same_shape(g, x) and disjoint(g, y)):
+        return None
+    return g if cnp.PyArray_BYTES(g) == cnp.PyArray_BYTES(x) or disjoint(g, x) else None
+
+
 cdef class Calls:
     """Base of the public losses: `_call(mode, args, kwargs)` is the general path."""
     cdef int index
     cdef bint ready
 
-    cdef object fast(self, int mode, object x, object y):
+    cdef object fast(self, int mode, object x, object y, object out):
         return None
 
     def __call__(self, *args, **kwargs):
         if FAST and self.ready and len(args) == 2 and not kwargs:
-            result = self.fast(0, args[0], args[1])
+            result = self.fast(0, args[0], args[1], None)
             if result is not None:
                 return result
         return self._call("v", args, kwargs)
 
     def value_and_grad(self, *args, **kwargs):
-        if FAST and self.ready and len(args) == 2 and not kwargs:
-            result = self.fast(1, args[0], args[1])
+        """(value, gradient): the arguments of the loss; `out=(None, buffer)` writes the gradient to the buffer."""
+        if FAST and self.ready and len(args) == 2 and (not kwargs or len(kwargs) == 1 and "out" in kwargs):
+            result = self.fast(1, args[0], args[1], kwargs["out"] if kwargs else None)
             if result is not None:
                 return result
         return self._call("vg", args, kwargs)
@@ -60,7 +80,7 @@ cdef class ElementwiseCalls(Calls):
         self.index = LOSS_INDEX[formula]
         self.ready = len(LOSSES[formula][0]) == 2 and not LOSSES[formula][1]
 
-    cdef object fast(self, int mode, object x, object y):
+    cdef object fast(self, int mode, object x, object y, object out):
         cdef LossJob job
         cdef Py_ssize_t n
         cdef double pair[2]
@@ -76,8 +96,11 @@ cdef class ElementwiseCalls(Calls):
         acc[0], acc[1], job.sums = 0, 0, acc
         grad = None
         if mode == 1:
-            grad = like(x)
+            grad = gradient_buffer(out, x, y)
+            if grad is None:
+                return None
             job.out[1] = data_of(grad)
+            job.aliased = job.out[1] == job.inputs[0]
         run_released(loss_chunk, &job, 1, n)
         value = scalar((acc[0] + acc[1]) / n, job.size == 8)
         return value if mode == 0 else (value, grad)
@@ -89,7 +112,7 @@ cdef class CrossEntropyCalls(Calls):
     def _fast_formula(self, bint ready):
         self.ready = ready
 
-    cdef object fast(self, int mode, object x, object y):
+    cdef object fast(self, int mode, object x, object y, object out):
         cdef RowsJob job
         cdef cnp.ndarray a
         cdef double sums[2]
@@ -117,10 +140,74 @@ cdef class CrossEntropyCalls(Calls):
         job.rows.scale, job.rows.want_grad = 1.0 / sums[0], mode == 1
         grad = None
         if mode == 1:
-            grad = like(x)
+            grad = gradient_buffer(out, x, y)
+            if grad is None:
+                return None
             job.rows.out = job.rows.x
             job.rows.out.data = data_of(grad)
         acc[0], acc[1] = 0, 0
         run_rows(&job, CROSS_ENTROPY, is_double(x), acc)
         value = scalar((acc[0] + acc[1]) / sums[0], is_double(x))
         return value if mode == 0 else (value, grad)
+
+
+cdef class SoftmaxCalls:
+    """softmax and log_softmax of a plain array along one axis; everything else is for `_general(x, axis, out, where, dtype)`."""
+    cdef int op
+
+    def _fast_op(self, str op):
+        self.op = ROW_OPS[op]
+
+    def __call__(self, x, axis=None, *, out=None, where=None, dtype=None):
+        cdef RowsJob job
+        if not (FAST and out is None and where is None and dtype is None and plain(x) and rows_along(&job, x, axis)):
+            return self._general(x, axis, out, where, dtype)
+        y = like(x)
+        job.rows.out = job.rows.x
+        job.rows.out.data = data_of(y)
+        run_rows(&job, self.op, is_double(x), NULL)
+        return y
+
+
+cdef bint rows_along(RowsJob* job, cnp.ndarray x, object axis) noexcept:
+    """The rows of a contiguous array along an axis given as an int, or along all; False where that is something else."""
+    cdef Py_ssize_t i, n = cnp.PyArray_NDIM(x), at
+    memset(job, 0, sizeof(RowsJob))
+    if n == 0 or cnp.PyArray_SIZE(x) == 0:
+        return False
+    job.rows.inner = job.rows.n_rows = 1
+    if axis is None:
+        job.rows.n_classes = cnp.PyArray_SIZE(x)
+    elif type(axis) is int and -n <= axis < n:
+        at = axis if axis >= 0 else axis + n
+        for i in range(n):
+            if i > at:
+                job.rows.inner *= x.shape[i]
+            if i != at:
+                job.rows.n_rows *= x.shape[i]
+        job.rows.n_classes = x.shape[at]
+    else:
+        return False
+    job.rows.x.data = data_of(x)
+    job.rows.x.outer, job.rows.x.classes, job.rows.x.inner = job.rows.n_classes * job.rows.inner, job.rows.inner, 1
+    return True
+
+
+def fast_logsumexp(x, axis):
+    """logsumexp of a plain array along one axis or all, or None."""
+    cdef RowsJob job
+    cdef cnp.npy_intp shape[32]
+    cdef Py_ssize_t i, n = 0
+    cdef cnp.ndarray a
+    if not (FAST and plain(x) and rows_along(&job, x, axis)):
+        return None
+    a = x
+    if axis is not None:
+        for i in range(cnp.PyArray_NDIM(a)):
+            if i != (axis if axis >= 0 else axis + cnp.PyArray_NDIM(a)):
+                shape[n] = a.shape[i]
+                n += 1
+    total = cnp.PyArray_SimpleNew(n, shape, cnp.PyArray_TYPE(a))
+    job.rows.out.data = data_of(total)
+    run_rows(&job, LOGSUMEXP, is_double(x), NULL)
+    return total if n else total[()]

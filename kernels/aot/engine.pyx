@@ -9,7 +9,6 @@ import importlib
 
 cimport cython
 cimport numpy as cnp
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
@@ -30,6 +29,9 @@ cdef extern from "pool.hpp" namespace "fastloss" nogil:
         @staticmethod
         int run(Task, void*, Py_ssize_t, int, Poll)
     void install_fork_guard()
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept     # the exception stays set; who sees -1 lets it rise
 
 cdef extern from "status.h" nogil:
     ctypedef unsigned int fl_status
@@ -328,7 +330,9 @@ cdef int launch_rows(RowsJob* job, int op, bint double_, double* acc) noexcept n
     cdef bint in_place = op == CROSS_ENTROPY_DENSE and job.rows.out.data == job.rows.x.data
     cdef int status
     job.kernel = TABLE.rows[op][double_]
-    job.chunk = (max(CHUNK // 2 // per_row, 1) + LANES - 1) // LANES * LANES
+    job.chunk = max(CHUNK // 2 // per_row, 1)
+    if c < SHORT_ROW:
+        job.chunk = (job.chunk + LANES - 1) // LANES * LANES
     job.scratch = size * (3 * LANES * SHORT_ROW if c < SHORT_ROW else 2 * PIECE + c // PIECE + 1 + (c if in_place else min(c, LONG_ROW)))
     job.failed = False
     chunks = (job.rows.n_rows + job.chunk - 1) // job.chunk
@@ -477,6 +481,9 @@ def nll_loss(str mode, x, target, class_weight, row_weight, upstream, ignore_ind
     run_rows(&job, NLL, is_double(x), <double*> data_of(acc))
 
 
+include "calls.pxi"
+
+
 # ---- optimizer steps ----------------------------------------------------------------------------------------------
 
 cdef struct Piece:
@@ -516,14 +523,32 @@ cdef void step_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
             memcpy(arrays[i] + whole * job.size, tail[i], (n - whole) * job.size)
 
 
-def step(str formula, list tensors, tuple params):
-    """One optimizer step over a list of tuples (param, grad, *states) of one dtype, in one parallel region."""
+def matches(list grads, list params, owners):
+    """Whether every gradient is a plain array of its parameter's shape and dtype that shares no memory with the owners (ids)."""
+    cdef Py_ssize_t i
+    cdef cnp.ndarray g, p
+    if len(grads) != len(params):
+        return False
+    for i in range(len(grads)):
+        if not plain(grads[i]):
+            return False
+        g, p = grads[i], params[i]
+        if cnp.PyArray_TYPE(g) != cnp.PyArray_TYPE(p) or not same_shape(g, p) or id(g) in owners:
+            return False
+        base = (<object> g).base
+        if base is not None and id(base) in owners:
+            return False
+    return True
+
+
+def step(str formula, list tensors, list grads, tuple params):
+    """One optimizer step over (param, *states) of one dtype and their gradients, in one parallel region."""
     cdef StepJob job
     cdef Py_ssize_t i, j, n, start, n_pieces = 0, work = 0, n_tensors = len(tensors)
     cdef tuple arrays
     if n_tensors == 0:
         return
-    job.n_arrays = len(<tuple> tensors[0])
+    job.n_arrays = len(<tuple> tensors[0]) + 1
     job.size = 8 if is_double((<tuple> tensors[0])[0]) else 4
     job.kernel = TABLE.step[<int> STEP_INDEX[formula]][job.size == 8]
     for i in range(len(params)):
@@ -537,8 +562,10 @@ def step(str formula, list tensors, tuple params):
         job.lengths[i] = n
         work += n
         n_pieces += (n + STEP_CHUNK - 1) // STEP_CHUNK
-        for j in range(job.n_arrays):
-            job.arrays[i * job.n_arrays + j] = data_of(arrays[j])
+        job.arrays[i * job.n_arrays] = data_of(arrays[0])
+        job.arrays[i * job.n_arrays + 1] = data_of(grads[i])
+        for j in range(1, job.n_arrays - 1):
+            job.arrays[i * job.n_arrays + j + 1] = data_of(arrays[j])
     cdef Buffer pieces = Buffer(n_pieces * sizeof(Piece))
     job.pieces = <Piece*> pieces.data
     n_pieces = 0
@@ -559,5 +586,4 @@ cdef int never() noexcept nogil:
 
 
 include "ufuncs.pxi"
-include "calls.pxi"
 include "pointers.pxi"

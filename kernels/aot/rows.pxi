@@ -753,15 +753,18 @@ cdef inline void lanes_target(const real* x, const real* q, Py_ssize_t n, const 
     """w += sum q, dot += sum q (m - x), where q = 0 takes no part even against an infinite logit"""
     cdef double total[LANES]
     cdef double product[LANES]
+    cdef double t[LANES]
     cdef real m[LANES]
     cdef Py_ssize_t i, l
-    cdef double d
     for l in range(LANES):
         total[l], product[l], m[l] = w[l], dot[l], m_[l]
     for i in range(n):
         for l in range(LANES):
-            d = <double> q[i * LANES + l] * (<double> m[l] - <double> x[i * LANES + l])
-            product[l] += 0.0 if q[i * LANES + l] == <real> 0 else d
+            t[l] = <double> m[l] - <double> x[i * LANES + l]
+        for l in range(LANES):                           # 0 where q is, so that 0 * inf plays no part
+            t[l] = t[l] if q[i * LANES + l] != <real> 0 else 0.0
+        for l in range(LANES):
+            product[l] += <double> q[i * LANES + l] * t[l]
             total[l] += q[i * LANES + l]
     for l in range(LANES):
         w[l], dot[l] = total[l], product[l]

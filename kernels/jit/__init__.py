@@ -173,9 +173,9 @@ def nll_loss(mode, x, target, class_weight, row_weight, upstream, ignore_index, 
 # Optimizer steps
 
 
-def step(formula, tensors, params):
-    """One optimizer step over a list of tuples (param, grad, *states) of one dtype, in one parallel region."""
-    tensors = [t for t in tensors if t[0].size]
+def step(formula, tensors, grads, params):
+    """One optimizer step over (param, *states) of one dtype and their gradients, in one parallel region."""
+    tensors = [(t[0], grad, *t[1:]) for t, grad in zip(tensors, grads, strict=True) if t[0].size]
     if not tensors:
         return
     itemsize = tensors[0][0].itemsize
