@@ -11,27 +11,44 @@ cdef struct UfuncJob:
     Py_ssize_t n
 
 
+ctypedef fused item_t:
+    float
+    double
+
+
+cdef inline void copy_items(const char* source, Py_ssize_t source_step, char* out, Py_ssize_t out_step, Py_ssize_t n, item_t like) noexcept nogil:
+    cdef Py_ssize_t i
+    if source_step == sizeof(item_t) and out_step == sizeof(item_t):
+        memcpy(out, source, n * sizeof(item_t))
+        return
+    for i in range(n):
+        (<item_t*> (out + i * out_step))[0] = (<const item_t*> (source + i * source_step))[0]
+
+
 cdef inline char* gather(const UfuncLoop* loop, char* source, Py_ssize_t step, char* block, Py_ssize_t n) noexcept nogil:
     """n values as a contiguous run of the working dtype: the array itself, or a copy in block."""
-    cdef Py_ssize_t i, size = 8 if loop.double_ else 4
+    cdef Py_ssize_t i
     if loop.half:
         for i in range(n):
             (<float*> block)[i] = npy_half_to_float((<npy_half*> (source + i * step))[0])
-        return block
-    if step == size:
+    elif step == (8 if loop.double_ else 4):
         return source
-    for i in range(n):
-        memcpy(block + i * size, source + i * step, size)
+    elif loop.double_:
+        copy_items[double](source, step, block, 8, n, 0)
+    else:
+        copy_items[float](source, step, block, 4, n, 0)
     return block
 
 
 cdef inline void scatter(const UfuncLoop* loop, const char* block, char* out, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i, size = 8 if loop.double_ else 4
-    for i in range(n):
-        if loop.half:
-            (<npy_half*> (out + i * step))[0] = npy_float_to_half((<float*> block)[i])
-        else:
-            memcpy(out + i * step, block + i * size, size)
+    cdef Py_ssize_t i
+    if loop.half:
+        for i in range(n):
+            (<npy_half*> (out + i * step))[0] = npy_float_to_half((<const float*> block)[i])
+    elif loop.double_:
+        copy_items[double](block, 8, out, step, n, 0)
+    else:
+        copy_items[float](block, 4, out, step, n, 0)
 
 
 cdef void ufunc_range(UfuncJob* job, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t stride) noexcept nogil:
