@@ -4,6 +4,8 @@ CHUNK = 65536  # elements of a task and of one partial sum
 BLOCK = 1024  # elements that stay in the first-level cache between two loops over them
 BLOCK_f32, BLOCK_f64 = BLOCK, 16  # elements in one plain sum: float64 keeps few roundings between compensations
 SIZE_f32, SIZE_f64 = 4, 8
+LINE = 64  # bytes of a cache line
+PORTION = 256  # elements of a long row between two portions of prefetching
 
 # Element kernels: the addresses of a kernel's arrays, those of their tails, the tails, then blocks; words of 8 bytes.
 N_POINTERS = 8
@@ -18,9 +20,9 @@ LANES = 128  # rows of a tile, at most
 TILE = 8192  # elements of a tile: it stays in the first-level cache
 
 (
-    ROW, BASE, AT,
+    ROW, BASE, AT, AHEAD,
     TOTAL, ERROR, COUNT, SPARE, SUM, SUM_LOW, LOG, LOG_LOW,
     KEEP, OWN, GAP, SPREAD, STRETCH, SHARE, FACTOR, LOSS, PULL,
     TOP, A, A_LOW, B, C, D,
     TILES,
-) = range(27)  # fmt: skip
+) = range(28)  # fmt: skip

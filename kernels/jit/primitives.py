@@ -26,6 +26,11 @@ def leaf(function):
     return njit(**LEAF)(function)
 
 
+def stage(function):
+    """Steps of a kernel, copied into it: as a function of its own LLVM would optimise what it calls once more."""
+    return njit(inline="always", **LEAF)(function)
+
+
 def exact(function):
     """A scalar function whose products keep their own rounding."""
     return njit(forceinline=True, **{**LEAF, "fastmath": False})(function)
@@ -178,6 +183,20 @@ def slot(typingctx, scratch, k, dtype):
         return builder.inttoptr(address, context.get_value_type(signature.return_type))
 
     return types.CPointer(dtype.instance_type)(intp, intp, dtype), codegen
+
+
+@intrinsic
+def prefetch(typingctx, p):
+    """Asks for the cache line at p, which will be written."""
+
+    def codegen(context, builder, signature, arguments):
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], function_type)
+        builder.call(function, [builder.bitcast(arguments[0], byte), i32(1), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(p), codegen
 
 
 @intrinsic

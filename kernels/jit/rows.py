@@ -55,26 +55,29 @@ def split_T(value, error):
 @leaf
 def locate_rows_T(row, n, inner, outer_step, inner_step, base):
     """Fills base; the rows' stride, 0 where they lie unevenly."""
-    for l in range(n):
-        if inner == 1:
+    restrict()
+    if inner == 1:
+        for l in range(n):
             base[l] = row[l] * outer_step
-        else:
+    else:
+        for l in range(n):
             base[l] = row[l] // inner * outer_step + row[l] % inner * inner_step
     for l in range(n, pad(n)):
         base[l] = base[0]
     stride = base[1] - base[0] if n > 1 else 0
+    even = True
     for l in range(n):
-        stride = select(base[l] == base[0] + l * stride, stride, 0)
-    return stride
+        even &= base[l] == base[0] + l * stride
+    return stride if even else 0
 
 
 @leaf
 def load_lanes_T(x, base, stride, n, n_classes, step, tile, width):
     restrict()
-    if stride != 0:
+    if stride == 1:
         for c in range(n_classes):
             for l in range(n):
-                tile[c * width + l] = x[base[0] + l * stride + c * step]
+                tile[c * width + l] = x[base[0] + c * step + l]
     else:
         for c in range(n_classes):
             for l in range(pad(n)):
@@ -87,7 +90,7 @@ def store_lanes_T(tile, width, n, n_classes, base, stride, step, out):
     if stride != 0:
         for c in range(n_classes):
             for l in range(n):
-                out[base[0] + l * stride + c * step] = tile[c * width + l]
+                out[base[0] + c * step + l * stride] = tile[c * width + l]
     else:
         for l in range(n):
             for c in range(n_classes):
@@ -100,7 +103,11 @@ def load_rows_T(x, base, stride, n, n_classes, step, tile, width, filler):
     for l in range(n):
         for c in range(n_classes, width):
             tile[l * width + c] = filler
-    if stride == 1 and step != 1:
+    if step == 1:
+        for l in range(n):
+            for c in range(n_classes):
+                tile[l * width + c] = x[base[l] + c]
+    elif stride == 1:
         for c in range(n_classes):
             for l in range(n):
                 tile[l * width + c] = x[base[0] + l + c * step]
@@ -113,7 +120,11 @@ def load_rows_T(x, base, stride, n, n_classes, step, tile, width, filler):
 @leaf
 def store_rows_T(tile, width, n, n_classes, base, stride, step, out):
     restrict()
-    if stride == 1 and step != 1:
+    if step == 1:
+        for l in range(n):
+            for c in range(n_classes):
+                out[base[l] + c] = tile[l * width + c]
+    elif stride == 1:
         for c in range(n_classes):
             for l in range(n):
                 out[base[0] + l + c * step] = tile[l * width + c]
@@ -161,7 +172,7 @@ def top_row_T(x, n):
     """The maximum, by ints in the order of the reals: LLVM vectorises no float maximum that minds NaN."""
     restrict()
     top = order(bits(T(-inf)))
-    for c in range(n):
+    for c in range(pad(n)):
         top = maximum(top, order(bits(x[c])))
     return from_bits(order(top))
 
@@ -176,11 +187,10 @@ def top_tile_T(tile, width, n, n_classes, top):
 
 
 @leaf
-def exp_lanes_T(x, width, n, n_classes, top):
+def exp_lanes_T(x, n, top):
     restrict()
-    for c in range(n_classes):
-        for l in range(pad(n)):
-            x[c * width + l] = exp_below_T(x[c * width + l], top[l])
+    for l in range(pad(n)):
+        x[l] = exp_below_T(x[l], top[l])
 
 
 @leaf
@@ -237,20 +247,42 @@ def invert_T(n, factor, sums, sums_low, a, a_low):
 
 
 @leaf
-def sums_tile_T(tile, width, n, n_classes, top, sums, sums_low, scratch):
-    """Turns the tile into exp(x - top), and gives S of each row."""
+def prefetch_T(out, base, first, last, start, stop):
+    for l in range(first, last):
+        for c in range(start, stop, LINE // SIZE_T):
+            prefetch(offset(out, base[l] + c))
+
+
+@leaf
+def sums_tile_T(tile, width, row, n, n_classes, inner, top, sums, sums_low, ahead, scratch):
+    """Turns the tile into exp(x - top), and gives S of each row.
+
+    ahead is the view that will be written next. Its lines are fetched while exponentials are computed, in portions
+    that the line-fill buffers hold: of softmax (4096, 1000), float32, 2.1 ns per element become 1.7.
+    """
     total, error, count = slot(scratch, TOTAL, f64), slot(scratch, ERROR, f64), slot(scratch, COUNT, f64)
-    spare = slot(scratch, SPARE, f64)
+    spare, base = slot(scratch, SPARE, f64), slot(scratch, AHEAD, i64)
+    out, fetch = pointer(ahead[0], T), ahead[0] != 0 and ahead[2] == 1
+    if fetch:
+        locate_rows_T(row, n, inner, ahead[1], ahead[3], base)
     if n_classes < SHORT:
-        exp_lanes_T(tile, width, n, n_classes, top)
+        for c in range(n_classes):
+            if fetch:
+                prefetch_T(out, base, n * c // n_classes, n * (c + 1) // n_classes, 0, n_classes)
+            exp_lanes_T(offset(tile, c * width), n, top)
         sum_lanes_T(tile, width, n, n_classes, total, error, count)
     else:
         for l in range(n):
             total[l], error[l], count[l] = 0.0, 0.0, 0.0
-            for c in range(l * width, (l + 1) * width, BLOCK):
-                m = min(BLOCK, (l + 1) * width - c)
-                exp_row_T(offset(tile, c), m, top[l])
-                s, e, k = sum_block_T(offset(tile, c), m, spare)
+            x = offset(tile, l * width)
+            for start in range(0, width, BLOCK):
+                stop = min(start + BLOCK, width)
+                for c in range(start, stop, PORTION):
+                    m = min(PORTION, stop - c)
+                    if fetch:
+                        prefetch_T(out, base, l, l + 1, c, min(c + m, n_classes))
+                    exp_row_T(offset(x, c), m, top[l])
+                s, e, k = sum_block_T(offset(x, start), stop - start, spare)
                 total[l], error[l] = two_sum(total[l], error[l] + e, s)
                 count[l] += k
     combine_T(n, total, error, count, sums, sums_low)
@@ -336,7 +368,7 @@ def softmax_T(first_chunk, last_chunk, scratch, op, x, out, n_rows, chunk, parti
             row[l] = first + l
         load_tile_T(x, row, n, n_classes, inner, base, tile, width, T(-inf))
         top_tile_T(tile, width, n, n_classes, top)
-        sums_tile_T(tile, width, n, n_classes, top, sums, sums_low, scratch)
+        sums_tile_T(tile, width, row, n, n_classes, inner, top, sums, sums_low, out, scratch)
         if op == 0:
             invert_T(n, one, sums, sums_low, a, a_low)
             scale_tile_T(tile, width, n, n_classes, a, a_low)
@@ -439,6 +471,18 @@ def softmax_backward_T(
 @leaf
 def present_T(first, n, target, ignore_index, row_weight, row):
     """The rows that take part, in order; their number."""
+    restrict()
+    absent = 0
+    if not_null(target):
+        for r in range(first, first + n):
+            absent += select(target[r] == ignore_index, 1, 0)
+    if not_null(row_weight):
+        for r in range(first, first + n):
+            absent += select(row_weight[r] == T(0), 1, 0)
+    if absent == 0:
+        for l in range(n):
+            row[l] = first + l
+        return n
     m = 0
     for r in range(first, first + n):
         row[m] = r
@@ -722,7 +766,7 @@ def cross_entropy_T(
             spread_tile_T(tile, q, width, n, n_classes, smoothing, weights, not indexed, top, spread, stretch, scratch)
         if indexed:
             find_targets_T(n, row, classes, weights, smoothing, n_classes, tile, width, top, at, keep, own, gap)
-        sums_tile_T(tile, width, n, n_classes, top, sums, sums_low, scratch)
+        sums_tile_T(tile, width, row, n, n_classes, inner, top, sums, sums_low, grad, scratch)
         logarithms_T(n, sums, sums_low, logs, logs_low)
         losses_T(n, z_loss, top, logs, keep, gap, spread, stretch, share, loss, pull)
         total, error = sum_losses_T(loss, n)
