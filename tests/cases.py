@@ -16,7 +16,7 @@ A `Scenario` is a case at one shape with one set of keywords; `scenarios(family)
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from operator import attrgetter
 from typing import NamedTuple
 from zlib import crc32
@@ -24,6 +24,7 @@ from zlib import crc32
 import numpy as np
 
 from tests import reference as ref
+from tests.ulp import widen
 
 DTYPES = np.float32, np.float64
 
@@ -381,7 +382,7 @@ class Scenario:
         arguments, keywords = OPTIONS[self.option](rng, arguments)
         return arguments, parameters | keywords
 
-    @lru_cache  # noqa: B019  scenarios live as long as the run
+    @cache  # noqa: B019  scenarios live as long as the run
     def expected(self, dtype):
         """Terms of a loss; (value, derivative, size) of an activation; the result of a softmax."""
         arguments, keywords = self.call(dtype)
@@ -397,6 +398,14 @@ class Scenario:
         derived = _derivatives(self.case, 2, arguments, parameters)
         sizes = 0.0 if size is None else size(*arguments)
         return ref.elementwise(derived, divides_by=self.case.divides_by, size=sizes, **keywords)
+
+    @cache  # noqa: B019
+    def wide(self, dtype, reduction=None):
+        """What is expected, in longdouble; of a loss with that reduction (value, grad, hess, size of grad)."""
+        expected = self.expected(dtype)
+        if reduction is not None:
+            expected = expected.reduced(reduction)
+        return tuple(map(widen, expected)) if isinstance(expected, tuple) else widen(expected)
 
 
 _MEMO = {}

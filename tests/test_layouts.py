@@ -377,13 +377,32 @@ def test_mixed_precision_follows_the_input(backend):
     assert bits(got) == bits(fl.mse_loss.grad(narrow, y.astype(np.float32)))
 
 
-def test_pandas(backend):
-    pandas = pytest.importorskip("pandas")
-    x = np.random.default_rng(0).standard_normal((6, 3))
-    frame, labels = pandas.DataFrame(x, columns=list("abc")), pandas.Series([0, 1, 2, 0, 1, 2])
-    got = fl.cross_entropy.value_and_grad(frame, labels)
+class Frame:
+    """As a pandas object: an index, operators of its own, and a conversion."""
+
+    __array_priority__ = 1000
+
+    def __init__(self, array):
+        self.values, self.shape, self.index = array, array.shape, range(len(array))
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, *arguments, **keywords):
+        raise AssertionError("a pandas object would take over")
+
+
+def test_pandas_like_objects_give_arrays(backend):
+    x, target = np.random.default_rng(0).standard_normal((6, 3)), np.array([0, 1, 2, 0, 1, 2])
+    got = fl.cross_entropy.value_and_grad(Frame(x), Frame(target), sample_weight=Frame(np.arange(6.0)))
     assert type(got[1]) is np.ndarray
-    assert bits(got) == bits(fl.cross_entropy.value_and_grad(x, labels.to_numpy()))
+    assert bits(got) == bits(fl.cross_entropy.value_and_grad(x, target, sample_weight=np.arange(6.0)))
+    assert bits(fl.mse_loss.value_and_grad(Frame(x), Frame(x.T.copy().T[::-1]))) == bits(
+        fl.mse_loss.value_and_grad(x, x[::-1])
+    )
+    for f in (fl.softmax, fl.sigmoid, fl.gelu.grad, fl.hardmax):
+        got = f(Frame(x))
+        assert type(got) is np.ndarray and bits(got) == bits(f(x))
 
 
 def test_torch_tensors_are_array_likes(backend):
