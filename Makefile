@@ -11,7 +11,7 @@ demo: $(VENV)/.with-$(or $(EXTRAS),demo)
 	$(BIN)/python -m fastloss demo --png demo.png
 
 test: $(VENV)/.with-$(or $(EXTRAS),test)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest -n auto tests
 
 bench: $(VENV)/.with-$(or $(EXTRAS),bench)
 	$(BIN)/python -m bench --json bench.json --png bench.png

@@ -59,13 +59,16 @@ class BuildOrExplain(build_ext):
 def extensions():
     runpy.run_path(str(ROOT / "kernels" / "generate.py"), run_name="setup")["main"](GENERATED)
     define = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
-    sources = sorted(str(p) for p in [*AOT.glob("*.p*"), *AOT.glob("*.h*"), *GENERATED.glob("*.pxi")])
-    common = {"include_dirs": [str(AOT), numpy.get_include()], "define_macros": define, "depends": sources}
+    generated = sorted(map(str, GENERATED.glob("*.pxi")))
+    shared = [str(AOT / name) for name in ("table_module.pxi", "table.pxi", "sums.pxi", "rows.pxi", "primitives.h")]
+    common = {"include_dirs": [str(AOT), numpy.get_include()], "define_macros": define, "depends": [*shared, *generated]}
+    own = sorted(str(p) for p in [*AOT.glob("*.p*"), *AOT.glob("*.h*")])
+    exported = {**common, "define_macros": [*define, ("CYTHON_EXTERN_C", 'extern "C"')], "depends": own}
     engine = Extension(
         "fastloss.kernels.aot.engine", [str(AOT / "engine.pyx")], language="c++",
         extra_compile_args=["/O2", "/std:c++17"] if MSVC else ["-O2", "-std=c++17", "-fno-math-errno"],
         extra_link_args=[] if MSVC else ["-pthread"], libraries=["npymath"],
-        library_dirs=[str(Path(numpy.get_include()).parent / "lib")], **common)
+        library_dirs=[str(Path(numpy.get_include()).parent / "lib")], **exported)
     tables = []
     for isa, flags in ISAS.items():
         source = GENERATED / f"table_{isa}.pyx"

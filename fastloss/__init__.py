@@ -6,7 +6,7 @@
 0.4076
 """
 
-from . import activations, classification, optim, regression, softmax as _softmax
+from . import _config, activations, classification, optim, regression, softmax as _softmax
 from ._config import (
     backend,
     get_backend,
@@ -37,6 +37,8 @@ __all__ = [
     *regression.__all__,
     *_softmax.__all__,
 ]
+
+_config._register_with_threadpoolctl()
 
 
 def __getattr__(name):

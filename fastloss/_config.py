@@ -233,6 +233,30 @@ def threads(n):
         set_num_threads(before)
 
 
+def _register_with_threadpoolctl():
+    """threadpoolctl.threadpool_limits sets fastloss's threads as well; nothing happens where it is not installed."""
+    try:
+        from threadpoolctl import LibController, register
+    except ImportError:
+        return
+
+    class Controller(LibController):
+        user_api = internal_api = "fastloss"
+        filename_prefixes = ("engine.",)
+        check_symbols = ("fastloss_get_num_threads",)
+
+        def get_num_threads(self):
+            return get_num_threads()
+
+        def set_num_threads(self, num_threads):
+            set_num_threads(num_threads)
+
+        def get_version(self):
+            return None
+
+    register(Controller)
+
+
 def config():
     """What `show_config` prints, as a dict."""
     from importlib import metadata

@@ -37,7 +37,7 @@ class Network:
     def __init__(self, seed):
         rng = np.random.default_rng(seed)
         size = sum(int(np.prod(shape)) for shape in self.shapes)
-        self.flat, self.flat_grad = np.zeros((2, size), np.float32)
+        self.flat, self.flat_grad = np.zeros(size, np.float32), np.zeros(size, np.float32)
         self.params, self.grads = self._views(self.flat), self._views(self.flat_grad)
         for weight in (self.params[0], self.params[2]):
             weight[...] = rng.standard_normal(weight.shape) * np.sqrt(2 / len(weight))

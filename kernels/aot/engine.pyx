@@ -91,6 +91,10 @@ def get_num_threads():
     return THREADS
 
 
+cdef public int fastloss_get_num_threads() noexcept nogil:   # threadpoolctl knows the library by this symbol
+    return THREADS
+
+
 cdef int interrupted() noexcept with gil:
     return PyErr_CheckSignals()
 
