@@ -310,7 +310,7 @@ def halves():
     yield np.dtype(ml_dtypes.bfloat16)
 
 
-@pytest.mark.parametrize("half", halves(), ids=str)
+@pytest.mark.parametrize("half", list(halves()), ids=str)
 @pytest.mark.parametrize("shape", [(5, 7), (20_001, 11)], ids=str)
 def test_halves_compute_in_float32(half, shape, backend):
     rng = np.random.default_rng(0)
