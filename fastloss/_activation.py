@@ -84,7 +84,9 @@ class Activation:
         return out[()] if out.ndim == 0 else out
 
     def _array(self, name, value):
-        if type(value) is np.ndarray and value.dtype.char in "fd" or hasattr(value, "__array_ufunc__") and not isinstance(value, np.ndarray | np.generic):
+        """An ndarray, or an object that takes ufuncs itself (a Dask array, say); data frames, which have an index, give arrays."""
+        if hasattr(value, "__array_ufunc__") and hasattr(value, "dtype") and not hasattr(value, "index") \
+                and not isinstance(value, np.ndarray | np.generic):
             return value
         return check.array(name, value)
 

@@ -14,8 +14,11 @@ _isa = None
 
 
 def _load(name):
-    if name == "numba":
-        importlib.import_module("numba")        # the backend's own module waits with that until it is called
+    if name == "numba":                         # the backend's own module imports it at the first call
+        try:
+            importlib.import_module("numba")
+        except ImportError as missing:
+            raise ImportError("the numba backend needs Numba: pip install 'fastloss[numba]'") from missing
     module = importlib.import_module(BACKENDS[name], __package__)
     if name == "cython" and _isa is None:
         _choose_isa(module, os.environ.get("FASTLOSS_ISA") or isas()[0])

@@ -48,15 +48,20 @@ cdef inline real lowest(real like) noexcept nogil:      # below it exp is 0
 # ---- loops over vectors -------------------------------------------------------------------------------------------
 
 cdef inline void lanes_max(const real* x, Py_ssize_t n, real* m) noexcept nogil:
-    cdef real top[LANES]
+    cdef real top[4 * LANES]                             # four vectors at a time: a maximum waits for the one before
     cdef Py_ssize_t i, l
-    for l in range(LANES):
-        top[l] = m[l]
-    for i in range(n):
+    for l in range(4 * LANES):
+        top[l] = m[l % LANES]
+    for i in range(n // 4):
+        for l in range(4 * LANES):
+            top[l] = x[i * 4 * LANES + l] if x[i * 4 * LANES + l] > top[l] else top[l]
+    for i in range(n - n % 4, n):
         for l in range(LANES):
             top[l] = x[i * LANES + l] if x[i * LANES + l] > top[l] else top[l]
+    for l in range(2 * LANES):
+        top[l] = top[l + 2 * LANES] if top[l + 2 * LANES] > top[l] else top[l]
     for l in range(LANES):
-        m[l] = top[l]
+        m[l] = top[l + LANES] if top[l + LANES] > top[l] else top[l]
 
 
 cdef inline void lanes_exp(const real* x, real* e, Py_ssize_t n, bint store, const real* m_, real* s_, real* k_) noexcept nogil:
