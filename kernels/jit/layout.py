@@ -24,5 +24,6 @@ TILE = 8192  # elements of a tile: it stays in the first-level cache
     TOTAL, ERROR, COUNT, SPARE, SUM, SUM_LOW, LOG, LOG_LOW,
     KEEP, OWN, GAP, SPREAD, STRETCH, SHARE, FACTOR, LOSS, PULL,
     TOP, A, A_LOW, B, C, D,
-    TILES,
+    BUFFER,
 ) = range(28)  # fmt: skip
+TILES = BUFFER + BLOCK // LANES
