@@ -31,9 +31,10 @@ def difference_T(x, top):
 
 
 @inline
-def exp_below_T(x, top):
+def exp_up_T(x, top):
+    """exp(x - top) / down, which is no subnormal number: sums of subnormal numbers keep their digits."""
     d, error = difference_T(x, top)
-    return exp_split_T(d, error)
+    return _exp_split_up_T(d, error)
 
 
 @inline
@@ -187,48 +188,52 @@ def top_tile_T(tile, width, n, n_classes, top):
 
 
 @leaf
-def exp_lanes_T(x, n, top):
+def exp_lanes_T(x, n, top, up):
     restrict()
     for l in range(pad(n)):
-        x[l] = exp_below_T(x[l], top[l])
+        up[l] = exp_up_T(x[l], top[l])
 
 
 @leaf
-def exp_lanes_to_T(x, e, n, top):
+def exp_lanes_kept_T(x, n, top, up):
     restrict()
     for l in range(pad(n)):
-        e[l] = exp_below_T(x[l], top[l])
+        up[l] = exp_up_T(x[l], top[l])
+        x[l] = up[l] * _down_T()
 
 
 @leaf
-def exp_row_T(x, n, top):
+def exp_row_T(x, n, top, up):
     restrict()
     for c in range(pad(n)):
-        x[c] = exp_below_T(x[c], top)
+        up[c] = exp_up_T(x[c], top)
 
 
 @leaf
-def exp_row_to_T(x, e, n, top):
+def exp_row_kept_T(x, n, top, up):
     restrict()
     for c in range(pad(n)):
-        e[c] = exp_below_T(x[c], top)
+        up[c] = exp_up_T(x[c], top)
+        x[c] = up[c] * _down_T()
 
 
 @leaf
-def sum_lanes_T(e, n, total, error, count):
+def sum_lanes_T(up, n, total, error, count):
     """Adds one class."""
     restrict()
+    one = T(1) / _down_T()
     for l in range(pad(n)):
-        total[l], error[l] = add_T(total[l], error[l], f64(select(e[l] == T(1), T(0), e[l])))
-        count[l] += select(e[l] == T(1), 1.0, 0.0)
+        total[l], error[l] = add_T(total[l], error[l], f64(select(up[l] == one, T(0), up[l])))
+        count[l] += select(up[l] == one, 1.0, 0.0)
 
 
 @leaf
 def combine_T(n, total, error, count, sums, sums_low):
-    """S as a sum of two, from (total + error) + count. It is formed from S - 1, whose digits it keeps."""
+    """S as a sum of two, from (total + error) * down + count. It is formed from S - 1, whose digits it keeps."""
     restrict()
+    down = f64(_down_T())
     for l in range(pad(n)):
-        r, r_low = two_sum(count[l] - 1.0, error[l], total[l])
+        r, r_low = two_sum(count[l] - 1.0, error[l] * down, total[l] * down)
         s, s_low = two_sum(1.0, r_low, r)
         sums[l], sums_low[l] = two_sum(s, 0.0, s_low)
 
@@ -270,7 +275,7 @@ def sums_tile_T(tile, keep, width, row, n, n_classes, inner, top, sums, sums_low
     that the line-fill buffers hold: of softmax (4096, 1000), float32, 2.1 ns per element become 1.5.
     """
     total, error, count = slot(scratch, TOTAL, f64), slot(scratch, ERROR, f64), slot(scratch, COUNT, f64)
-    spare, base, buffer = slot(scratch, SPARE, f64), slot(scratch, AHEAD, i64), slot(scratch, BUFFER, T)
+    spare, base, up = slot(scratch, SPARE, f64), slot(scratch, AHEAD, i64), slot(scratch, BUFFER, T)
     out, fetch = pointer(ahead[0], T), ahead[0] != 0 and ahead[2] == 1
     if fetch:
         locate_rows_T(row, n, inner, ahead[1], ahead[3], base)
@@ -282,11 +287,10 @@ def sums_tile_T(tile, keep, width, row, n, n_classes, inner, top, sums, sums_low
             if fetch:
                 prefetch_T(out, base, n * c // n_classes, n * (c + 1) // n_classes, 0, n_classes)
             if keep:
-                exp_lanes_T(x, n, top)
-                sum_lanes_T(x, n, total, error, count)
+                exp_lanes_kept_T(x, n, top, up)
             else:
-                exp_lanes_to_T(x, buffer, n, top)
-                sum_lanes_T(buffer, n, total, error, count)
+                exp_lanes_T(x, n, top, up)
+            sum_lanes_T(up, n, total, error, count)
     else:
         for l in range(n):
             for start in range(0, width, BLOCK):
@@ -296,10 +300,10 @@ def sums_tile_T(tile, keep, width, row, n, n_classes, inner, top, sums, sums_low
                     if fetch:
                         prefetch_T(out, base, l, l + 1, start + c, min(start + c + PORTION, n_classes))
                     if keep:
-                        exp_row_T(offset(x, c), min(PORTION, m - c), top[l])
+                        exp_row_kept_T(offset(x, c), min(PORTION, m - c), top[l], offset(up, c))
                     else:
-                        exp_row_to_T(offset(x, c), offset(buffer, c), min(PORTION, m - c), top[l])
-                s, e, k = sum_block_T(x if keep else buffer, m, spare)
+                        exp_row_T(offset(x, c), min(PORTION, m - c), top[l], offset(up, c))
+                s, e, k = sum_block_T(up, m, T(1) / _down_T(), spare)
                 total[l], error[l] = two_sum(total[l], error[l] + e, s)
                 count[l] += k
     combine_T(n, total, error, count, sums, sums_low)
