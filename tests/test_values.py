@@ -176,6 +176,8 @@ class TestLoss:
         # a product of two weights is rounded to the working dtype before it is summed in float64
         divisor = dtype.type(whole.weight_sum) if "both" in scenario.option else np.float64(whole.weight_sum)
         assert_close(divisor, np.sum(expected.divisor), 2, what="weight_sum")
+        if scenario.option in ("plain", "mask", "row_mask", "ignore"):
+            assert whole.count == np.sum(expected.divisor != 0)
         for reduction in ("sum", "mean"):
             want = loss(*arguments, **keywords | {"reduction": reduction})
             assert_close(dtype.type(whole.result(reduction)), want, 2, what=f"result {reduction}")
