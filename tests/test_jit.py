@@ -445,6 +445,8 @@ def test_one_signature_for_every_layout(code):
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="x86 only")
 @pytest.mark.parametrize("loop", ["exp_row", "top_row", "scale_row", "sum_block"])
 def test_loops_are_vectorised(loop, code):
+    if (loop, code) == ("top_row", "d"):
+        pytest.skip("64-bit integer maxima are vector instructions with AVX-512 only")
     real = {"f": types.float32, "d": types.float64}[code]
     arguments = {
         "exp_row": (types.CPointer(real), types.intp, real, types.CPointer(real)),
