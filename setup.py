@@ -70,12 +70,13 @@ def extensions():
         extra_link_args=[] if MSVC else ["-pthread"], libraries=["npymath"],
         library_dirs=[str(Path(numpy.get_include()).parent / "lib")], **exported)
     tables = []
-    for isa, flags in ISAS.items():
+    chosen = os.environ.get("FASTLOSS_BUILD_ISAS", " ".join(ISAS)).split()
+    for isa in chosen:
         source = GENERATED / f"table_{isa}.pyx"
         text = KERNELS
         if not source.exists() or source.read_text() != text:
             source.write_text(text)
-        tables.append(Extension(f"fastloss.kernels.aot.table_{isa}", [str(source)], extra_compile_args=FLAGS + flags, **common))
+        tables.append(Extension(f"fastloss.kernels.aot.table_{isa}", [str(source)], extra_compile_args=FLAGS + ISAS[isa], **common))
     return cythonize([engine, *tables], include_path=[str(AOT), str(GENERATED)], compiler_directives=DIRECTIVES,
                      build_dir="build/cython", nthreads=0)
 
