@@ -28,6 +28,7 @@ MODULES = {
     "regression": "loss",
     "classification": "loss",
     "margin": "loss",
+    "sequence": "helper",
     "optim": "step",
 }
 DTYPES = ("f32", "f64")
@@ -479,10 +480,12 @@ def numba_primitives():
 
 
 def numba_kernels():
-    """The hand-written kernels of kernels/jit, below the line in their files, once per dtype."""
-    files = [HERE / "jit" / name for name in ("rows.py", "elementwise.py")]
-    text = "".join(file.read_text().partition("# The text of one dtype\n")[2] for file in files)
-    return "".join(re.sub(r"\bT\b", d, re.sub(r"_T\b", f"_{d}", text)) for d in DTYPES)
+    """The hand-written kernels of kernels/jit, below the lines in their files: once, and once per dtype."""
+    texts = [(HERE / "jit" / name).read_text() for name in ("rows.py", "elementwise.py", "ctc.py")]
+    heads, _, bodies = zip(*(text.partition("# The text of one dtype\n") for text in texts))
+    once = "".join(head.partition("# The text of both dtypes\n")[2] for head in heads)
+    each = "".join(bodies)
+    return once + "".join(re.sub(r"\bT\b", d, re.sub(r"_T\b", f"_{d}", each)) for d in DTYPES)
 
 
 def cuda_primitives():

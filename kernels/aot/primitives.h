@@ -16,9 +16,11 @@ typedef int64_t i64;
 #ifdef _MSC_VER
 typedef f32 *__restrict f32_array;
 typedef f64 *__restrict f64_array;
+#define prefetch(p) ((void)(p))
 #else
 typedef f32 *__restrict__ f32_array;
 typedef f64 *__restrict__ f64_array;
+#define prefetch(p) __builtin_prefetch(p)
 #endif
 
 static inline i32 bits_f32(f32 x) { i32 i; memcpy(&i, &x, sizeof i); return i; }

@@ -40,6 +40,22 @@ ctypedef void (*rows_t)(const Rows* job, Py_ssize_t begin, Py_ssize_t end, void*
 cdef enum:
     SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, SOFTMAX_BACKWARD, LOG_SOFTMAX_BACKWARD, CROSS_ENTROPY, CROSS_ENTROPY_DENSE, NLL, N_ROW_OPS
 
+# Sequences of log-probabilities: View.outer steps over frames, View.inner over sequences, classes lie side by side.
+cdef struct Ctc:
+    View x, out
+    Py_ssize_t frames, n_classes    # frames: of the arrays; n_frames: of each sequence
+    int64_t blank
+    const int64_t* labels
+    const int64_t* offsets          # where a sequence's labels begin
+    const int64_t* n_frames
+    const int64_t* n_labels
+    const double* scale             # of each sequence's gradient
+    double* value
+    bint want_grad, logits, zero_infinity
+
+ctypedef void (*ctc_t)(const Ctc* job, Py_ssize_t sequence, double* scratch, const void* x) noexcept nogil
+ctypedef Py_ssize_t (*ctc_scratch_t)(const Ctc* job, Py_ssize_t sequence) noexcept nogil
+
 cdef struct Table:
     const char* isa
     kernel_t activation[MAX_FORMULAS][2][3]
@@ -48,3 +64,5 @@ cdef struct Table:
     sum_t sum[2]
     weigh_t weigh[2]
     rows_t rows[N_ROW_OPS][2]
+    ctc_t ctc[2]
+    ctc_scratch_t ctc_scratch

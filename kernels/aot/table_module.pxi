@@ -9,6 +9,7 @@ include "sums.pxi"
 include "formulas.pxi"
 include "kernels.pxi"
 include "rows.pxi"
+include "ctc.pxi"
 
 
 cdef double sum_of(const real* values, Py_ssize_t n) noexcept nogil:
@@ -48,5 +49,6 @@ def table():
 
 fill_elementwise(&TABLE)
 fill_rows(&TABLE)
+fill_ctc(&TABLE)
 TABLE.sum[0], TABLE.sum[1] = <sum_t> sum_of[float], <sum_t> sum_of[double]
 TABLE.weigh[0], TABLE.weigh[1] = <weigh_t> weigh_by[float], <weigh_t> weigh_by[double]

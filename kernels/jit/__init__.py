@@ -7,7 +7,7 @@ import numpy as np
 
 from .._generated import numba_formulas
 from .._generated.registry import ACTIVATIONS
-from .layout import CHUNK, LANES, SCRATCH_BYTES, SHORT, TILE, TILES
+from .layout import BLOCK, CHUNK, CTC_FRAME, CTC_ROWS, LANES, SCRATCH_BYTES, SHORT, TILE, TILES, ctc_width
 from .primitives import float32, float64, kernel_address
 from .threads import get_num_threads, native, run, set_num_threads
 from .ufuncs import make_ufunc
@@ -15,6 +15,7 @@ from .ufuncs import make_ufunc
 __all__ = [
     "check_targets",
     "cross_entropy",
+    "ctc",
     "get_num_threads",
     "loss",
     "name",
@@ -168,6 +169,30 @@ def nll_loss(mode, x, target, class_weight, row_weight, upstream, ignore_index, 
         ignore_index, float(scale), value, _view(grad), _view(hess),
     )  # fmt: skip
     _run_rows("nll_loss", x, arguments, acc=acc)
+
+
+# Sequences
+
+
+def ctc(x, labels, offsets, n_frames, n_labels, used, blank, logits, zero_infinity, scale, value, grad):
+    """CTC of the sequences `used` of x (T, N, C): value (float64) and, where grad is an array, the gradient of scale * value."""
+    if not used.size:
+        return
+    frames, _, n_classes = x.shape
+    kept = n_frames[used] + 1 if grad is not None else 2
+    scratch = 8 * int((BLOCK + ctc_width(n_labels[used]) * (CTC_FRAME * kept + CTC_ROWS) + n_frames[used]).max())
+    run(
+        _kernel("ctc", x), used.size, x.size + 32 * frames * (labels.size + used.size), scratch,
+        _frames(x), labels, offsets, n_frames, n_labels, used, blank, int(logits), int(zero_infinity), scale, value, _frames(grad),
+        frames, n_classes,
+    )  # fmt: skip
+
+
+def _frames(array):
+    """An array (T, N, C) and its strides over frames and sequences in elements."""
+    if array is None:
+        return None, 0, 0
+    return array, array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
 
 
 # Optimizer steps

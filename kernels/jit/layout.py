@@ -1,5 +1,7 @@
 """Sizes that kernels and callers share, and what their scratch memory holds."""
 
+from numba.extending import register_jitable
+
 CHUNK = 65536  # elements of a task and of one partial sum
 BLOCK = 1024  # elements that stay in the first-level cache between two loops over them
 BLOCK_f32, BLOCK_f64 = BLOCK, 16  # elements in one plain sum: float64 keeps few roundings between compensations
@@ -27,3 +29,14 @@ TILE = 8192  # elements of a tile: it stays in the first-level cache
     BUFFER,
 ) = range(28)  # fmt: skip
 TILES = BUFFER + BLOCK // LANES
+
+# CTC: rows over the labels of a sequence, of float64 or int64.
+CTC_FRAME = 6  # rows kept of a frame: a of blanks, a of labels, y, each m and e
+CTC_ROWS = 13  # of the sequence
+CTC_KEPT = 16  # frames between two normalisations: m stays within 2^40
+
+
+@register_jitable
+def ctc_width(n_labels):
+    """Length of a row: the labels and a blank in whole vectors, a vector before and one after them."""
+    return (n_labels + 16) // 16 * 16 + 32
