@@ -148,6 +148,20 @@ def losses(quick):
             )
 
 
+def ctc(quick):
+    for n_frames, n, n_classes in ((50, 4, 30), (200, 32, 64), (150, 16, 5000))[: 2 if quick else 3]:
+        x = fl.log_softmax(normal(n_frames, n, n_classes), axis=-1)
+        length = min(30, n_frames // 5)
+        targets = 1 + labels(n * length, n_classes - 1).reshape(n, length)
+        arguments = x, targets, np.full(n, n_frames), np.full(n, length)
+        yield Row(
+            f"ctc_loss.value_and_grad {x.shape}",
+            partial(fl.ctc_loss.value_and_grad, *arguments),
+            {"torch": peers.torch_ctc(*arguments)},
+            tolerance=1e-4,
+        )
+
+
 def stepped(optimizer, params, grads):
     optimizer.step(grads)
     return params
@@ -194,5 +208,5 @@ def numba(quick):
 
 
 GROUPS = {
-    group.__name__: group for group in (cross_entropy, softmax, calls, activations, losses, optimizers, numba)
+    group.__name__: group for group in (cross_entropy, softmax, calls, activations, losses, ctc, optimizers, numba)
 }

@@ -95,6 +95,21 @@ def torch_value_and_grad(name, x, target, **kwargs):
 
 
 @optional("torch")
+def torch_ctc(log_probs, *arguments):
+    """Forward and backward through autograd."""
+    import torch
+
+    x, *rest = map(torch.from_numpy, (log_probs, *arguments))
+    x.requires_grad_()
+
+    def call():
+        value = torch.nn.functional.ctc_loss(x, *rest)
+        return value, torch.autograd.grad(value, x)[0]
+
+    return call
+
+
+@optional("torch")
 def torch_activation(name, x, g):
     """Forward, and backward with the upstream gradient g."""
     import torch

@@ -6,7 +6,7 @@
 0.4076
 """
 
-from . import _config, activations, classification, optim, regression, softmax as _softmax
+from . import _config, activations, classification, optim, regression, sequence, softmax as _softmax
 from ._config import (
     backend,
     get_backend,
@@ -20,6 +20,7 @@ from ._loss import Partial
 from .activations import *
 from .classification import *
 from .regression import *
+from .sequence import *
 from .softmax import *
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     *activations.__all__,
     *classification.__all__,
     *regression.__all__,
+    *sequence.__all__,
     *_softmax.__all__,
 ]
 

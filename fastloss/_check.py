@@ -27,6 +27,8 @@ def working_dtype(*arrays):
     if dtype.kind in "iu":
         return np.dtype(np.float64), np.dtype(np.float64)
     dtype = dtype.newbyteorder("=")
+    if dtype.itemsize >= 4:
+        return dtype, dtype
     return (np.dtype(np.float32) if dtype.name in HALF else dtype), dtype
 
 
@@ -146,3 +148,70 @@ def bad_index(target, position, n_classes, ignore_index):
     where = ", ".join(map(str, np.unravel_index(position, target.shape))) if target.ndim else "()"
     ignored = "" if ignore_index is None else f" or ignore_index ({ignore_index})"
     raise IndexError(f"target[{where}] is {target.reshape(-1)[position]}; class indices must be in [0, {n_classes}){ignored}")
+
+
+# Sequences
+
+
+def no_hessian(name):
+    """The error of a loss that has no second derivative to offer."""
+    return NotImplementedError(f"{name} has no value_grad_hess: its Hessian's diagonal is not implemented; use value_and_grad")
+
+
+def whole_numbers(name, value):
+    """Integers as an int64 array; too large ones become the largest, and an empty list counts as integers."""
+    value = np.asarray(value)
+    if value.dtype.kind not in "iu" and value.size:
+        raise TypeError(f"{name} has dtype {value.dtype}; it must be integers")
+    if value.dtype.kind == "u" and value.dtype.itemsize == 8:
+        value = np.minimum(value, np.uint64(2**63 - 1))
+    return np.ascontiguousarray(value, dtype=np.int64)
+
+
+def lengths(name, value, n, most, reason):
+    """One length in [0, most] for each of n sequences."""
+    value = whole_numbers(name, value)
+    if value.ndim == 0 and n == 1:
+        value = value.reshape(1)
+    if value.shape != (n,):
+        raise ValueError(f"{name} has shape {value.shape}; it must be ({n},), one length per sequence")
+    for i, length in enumerate(value.tolist()):
+        if not 0 <= length <= most:
+            raise ValueError(f"{name}[{i}] is {length}; it must be in [0, {most}]: {reason}")
+    return value
+
+
+def labels(targets, target_lengths, n, batched):
+    """The labels of n sequences, padded or one after the other: (flat, where each sequence begins, target_lengths)."""
+    targets = whole_numbers("targets", targets)
+    if targets.ndim == 1 + batched:
+        rows = targets if batched else targets[None]
+        if len(rows) != n:
+            raise ValueError(f"targets has shape {targets.shape}; it must be ({n}, S), one row per sequence, or one-dimensional")
+        target_lengths = lengths("target_lengths", target_lengths, n, rows.shape[1], "targets has that many labels")
+        return rows.reshape(-1), np.arange(n) * rows.shape[1], target_lengths
+    if targets.ndim != 1:
+        raise ValueError(f"targets has shape {targets.shape}; it must be " + (f"({n}, S) or (sum of target_lengths,)" if batched else "(S,)"))
+    target_lengths = lengths("target_lengths", target_lengths, n, targets.size, "targets has that many labels")
+    ends = np.cumsum(target_lengths)
+    if target_lengths.sum() != targets.size:
+        raise ValueError(f"targets has {targets.size} labels; target_lengths adds up to {target_lengths.sum()}")
+    return targets, ends - target_lengths, target_lengths
+
+
+def label_values(labels, offsets, target_lengths, absent, n_classes, blank):
+    """Every label of the sequences that are present is a class, and not the blank."""
+    places = np.flatnonzero((labels < 0) | (labels >= n_classes) | (labels == blank))
+    sequence = np.searchsorted(offsets, places, side="right") - 1
+    index = places - offsets[sequence]
+    bad = index < target_lengths[sequence]
+    if absent is not None:
+        bad &= ~absent[sequence]
+    if not bad.any():
+        return
+    first = bad.argmax()
+    label = labels[places[first]]
+    where = f"label {index[first]} of sequence {sequence[first]} in targets is {label}"
+    if label == blank:
+        raise ValueError(f"{where}, the blank; labels must be other classes")
+    raise IndexError(f"{where}; labels must be in [0, {n_classes})")

@@ -35,10 +35,11 @@ class Partial:
     (14.0, 3.0, 3)
     """
 
-    __slots__ = ("_loss", "_weight", "count")
+    __slots__ = ("_loss", "_mean", "_weight", "count")
 
-    def __init__(self, loss_sum, weight_sum, count):
+    def __init__(self, loss_sum, weight_sum, count, mean_sum=None):
         self._loss, self._weight, self.count = _pair(loss_sum), _pair(weight_sum), int(count)
+        self._mean = self._loss if mean_sum is None else _pair(mean_sum)      # of CTC: losses by their target lengths
 
     @property
     def loss_sum(self):
@@ -51,7 +52,8 @@ class Partial:
     def __add__(self, other):
         if not isinstance(other, Partial):
             return NotImplemented
-        return Partial(_add_pairs(self._loss, other._loss), _add_pairs(self._weight, other._weight), self.count + other.count)
+        return Partial(_add_pairs(self._loss, other._loss), _add_pairs(self._weight, other._weight), self.count + other.count,
+                       _add_pairs(self._mean, other._mean))
 
     def __radd__(self, other):
         return self if isinstance(other, int) and other == 0 else NotImplemented     # so that sum(partials) works
@@ -62,7 +64,7 @@ class Partial:
     __hash__ = None
 
     def __reduce__(self):
-        return Partial, (self._loss, self._weight, self.count)
+        return Partial, (self._loss, self._weight, self.count, self._mean)
 
     def __repr__(self):
         return f"Partial(loss_sum={self.loss_sum!r}, weight_sum={self.weight_sum!r}, count={self.count!r})"
@@ -72,7 +74,7 @@ class Partial:
         check.reduction(reduction, ("mean", "sum"))
         if reduction == "sum":
             return self.loss_sum
-        return self.loss_sum / self.weight_sum if self.weight_sum != 0 else float(empty)
+        return (self._mean[0] + self._mean[1]) / self.weight_sum if self.weight_sum != 0 else float(empty)
 
 
 def _pair(value):

@@ -10,6 +10,7 @@ one `Case(...)` here and one scalar function in reference.py; everything else fo
     optimizer    Rule(params, ...).step(grads)      reference: param, grad, state -> param
     step         rule_step(param, grad, states...)  reference: the same
     clip         clip_grad_norm(grads, max_norm)    reference: (norm, clipped)
+    sequence     loss(log_probs, targets, lengths)  reference: reference.Sequences; test_sequence.py
 
 A `Scenario` is a case at one shape with one set of keywords; `scenarios(family)` lists them all.
 """
@@ -58,6 +59,8 @@ GELU = Ulp((4, 4), (6, 6))
 LOGISTIC = Ulp((4, 4), (4, 4), (6, 6))
 # 2 / 3 for a softmax or a loss; a gradient multiplies a softmax by a rounded factor, a Hessian two of them
 ROWS = Ulp((2, 3), (3, 4), (6, 7))
+# float64: products over the frames, each rounded a few times; float32: those are exact beside the last rounding
+SEQUENCES = Ulp((1, 16), (2, 64))
 # in ULP of the larger of parameter and update
 STEP = Ulp((4, 4))
 
@@ -133,6 +136,19 @@ def distributions(rng, dtype, shape):
     axis = min(1, len(shape) - 1)
     q = rng.dirichlet(np.ones(shape[axis]), shape[:axis] + shape[axis + 1 :])
     return *logits(rng, dtype, shape), np.ascontiguousarray(np.moveaxis(q, -1, axis), dtype)
+
+
+def sequences(rng, dtype, shape, scale=3.0):
+    """log_probs (T, N, C), padded targets, input_lengths, target_lengths; repeats, an empty and a full target among them."""
+    n_frames, n, n_classes = shape
+    x = scale * rng.standard_normal(shape)
+    x = (x - np.log(np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True)) - x.max(-1, keepdims=True)).astype(dtype)
+    longest = min(n_frames // 3, 30)
+    targets = np.minimum(rng.integers(1, n_classes + 1, (n, longest)), n_classes - 1)
+    input_lengths = rng.integers(2 * longest, n_frames + 1, n)
+    target_lengths = rng.integers(0, longest + 1, n)
+    input_lengths[0], target_lengths[0], target_lengths[-1] = n_frames, longest, 0
+    return x, targets, input_lengths, target_lengths
 
 
 def tensors(rng, dtype, shape):
@@ -310,6 +326,10 @@ CASES = (
         shapes=ROW_SHAPES,
         options=("plain", "class_weight", "ignore", "row_mask", "sample_weight", "last_axis", "all_of_nll"),
         bench=((4096, 1000),),
+    ),
+    Case(
+        name="ctc_loss", family="sequence", reference=ref.ctc_loss, inputs=sequences, ulp=SEQUENCES, shapes=((13, 4, 6),),
+        bench=((50, 4, 30), (200, 32, 64), (150, 16, 5000)),
     ),
     Case(
         name="optim.SGD", family="optimizer", reference=ref.sgd, inputs=tensors, ulp=STEP,

@@ -8,6 +8,7 @@ Row functions take arrays and write their own derivatives; test_reference.py com
 numerical ones. All of them return arrays of mpmath numbers (dtype object).
 """
 
+import itertools
 import math
 from functools import wraps
 from typing import NamedTuple
@@ -247,6 +248,69 @@ def nll_loss(x, target, weight=None, *, ignore_index=-100, axis=None, where=None
     grad = np.moveaxis(-qw * row[..., None], -1, axis)
     zero = grad * 0
     return Terms(-(qw * lift(x)).sum(-1) * row, row * qw.sum(-1), grad, zero, zero)
+
+
+# Connectionist temporal classification
+
+
+class Sequences(NamedTuple):
+    """Each sequence's loss, the gradient by the logits, and the larger of its two terms."""
+
+    value: np.ndarray
+    grad: np.ndarray
+    size: np.ndarray
+
+
+def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, *, zero_infinity=False, from_logits=False):
+    """Forward and backward variables of Graves et al. (2006), equations 5 to 16; targets padded, log_probs (T, N, C)."""
+    x = log_softmax(log_probs, axis=-1) if from_logits else lift(log_probs)
+    value, p = np.empty(x.shape[1], dtype=object), exp(x)
+    grad, size = lift(np.zeros(x.shape)), lift(np.zeros(x.shape))
+    for n, (frames, count) in enumerate(zip(input_lengths, target_lengths)):
+        states = [blank]
+        for label in targets[n][:count]:
+            states += [int(label), blank]
+        y = p[:frames, n]
+        alpha = _forward(y, states)
+        beta = _forward(y[::-1], states[::-1])[::-1, ::-1]
+        total = alpha[-1, -2:].sum() if frames else mp.mpf(not count)
+        value[n] = -mp.log(total) if total else INF
+        if zero_infinity and not total:
+            value[n] = mp.mpf(0)
+            continue
+        posterior = lift(np.zeros(y.shape))
+        for t in range(frames):
+            for s, c in enumerate(states):
+                both = alpha[t, s] * beta[t, s]
+                posterior[t, c] += (both / y[t, c] if both else 0) / total if total else NAN
+        grad[:frames, n] = y - posterior if total else NAN
+        size[:frames, n] = np.maximum(y, posterior) if total else NAN
+    return Sequences(value, grad, size)
+
+
+def _forward(y, states):
+    """alpha[t, s]: the probability of all beginnings of t + 1 frames that end in state s."""
+    alpha = lift(np.zeros((len(y), len(states))))
+    for t, frame in enumerate(y):
+        for s, c in enumerate(states):
+            if t == 0:
+                before = mp.mpf(s < 2)
+            else:
+                skip = s > 1 and states[s] != states[s - 2] and s % 2 == 1
+                before = alpha[t - 1, max(s - 1 - skip, 0) : s + 1].sum()
+            alpha[t, s] = before * frame[c]
+    return alpha
+
+
+def ctc_by_paths(log_probs, target, blank=0):
+    """The loss of one sequence (T, C) from its definition: all paths, repeats merged, blanks removed."""
+    p = exp(lift(log_probs))
+    total = mp.mpf(0)
+    for path in itertools.product(range(p.shape[1]), repeat=len(p)):
+        spelt = [c for c, _ in itertools.groupby(path) if c != blank]
+        if spelt == list(target):
+            total += math.prod((p[t, c] for t, c in enumerate(path)), start=mp.mpf(1))
+    return -mp.log(total) if total else INF
 
 
 # Optimizer steps: param, grad, state -> param, state, as Algorithm boxes print them

@@ -65,7 +65,7 @@ def _one(number):
         return np.longdouble(float(number))
     fraction, exponent = mp.frexp(number)
     high = float(fraction)
-    return np.ldexp(np.longdouble(high) + np.longdouble(float(fraction - high)), int(exponent))
+    return np.ldexp(np.longdouble(high) + np.longdouble(float(fraction - high)), int(max(exponent, -99999)))
 
 
 _widen = np.frompyfunc(_one, 1, 1)
