@@ -98,6 +98,11 @@ def elementwise(points, dtype):
         "tanh": {"NumPy": np.tanh},
         "relu": {"NumPy": lambda x: np.maximum(x, 0)},
         "gelu": {"SciPy": lambda x: x * scipy.special.ndtr(x)},
+        "silu": {"SciPy": lambda x: x * scipy.special.expit(x)},
+        "mish": {"NumPy": lambda x: x * np.tanh(np.logaddexp(0, x))},
+        "elu": {"NumPy": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0)))},
+        "softplus": {"NumPy": lambda x: np.logaddexp(0, x)},
+        "logsigmoid": {"SciPy": scipy.special.log_expit},
         "mse_loss": {"NumPy": lambda x, y: (x - y) ** 2},
         "binary_cross_entropy_with_logits": {"NumPy": lambda x, y: np.logaddexp(0, x) - x * y},
     }

@@ -15,6 +15,7 @@ from .measure import flatten
 
 PARTS = {
     "activation": ("", "backward"),
+    "several": ("", "backward"),
     "softmax": ("",),
     "elementwise": ("", "value_and_grad"),
     "rows": ("", "value_and_grad"),
@@ -46,9 +47,12 @@ def call(case, part, arguments):
             return partial(function, list(arguments), max_norm=1.0)
         case "softmax":
             return partial(function, *arguments, axis=1)
+        case "activation" | "several":
+            keywords = case.params[0]
+            upstream = [np.ones_like(case.function(*arguments, **keywords))] if part == "backward" else []
+            return partial(function, *upstream, *arguments, **keywords)
         case _:
-            upstream = [np.ones_like(arguments[0])] if part == "backward" else []
-            return partial(function, *upstream, *arguments)
+            return partial(function, *arguments)
 
 
 def rows():

@@ -1,7 +1,9 @@
-"""The object behind every public activation: a NumPy ufunc, its derivative, and both with an upstream gradient."""
+"""The object behind every elementwise activation: a NumPy ufunc, its derivative, and both with an upstream gradient."""
 
 import functools
 import inspect
+import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,14 +11,49 @@ from . import _check as check
 from . import _config as config
 
 
-class Activation:
+class Along(NamedTuple):
+    """A parameter with one value per index of an axis of x."""
+
+    values: object
+    axis: int
+
+
+class _GeneralCalls:
+    """Stands in for the compiled calls where there is no compiled module."""
+
+    def __call__(self, *args, **kwargs):
+        return self._call("value", args, kwargs)
+
+    def grad(self, *args, **kwargs):
+        """The derivative f'(x), in x's shape: the arguments of the activation."""
+        return self._call("grad", args, kwargs)
+
+    def backward(self, *args, **kwargs):
+        """g * f'(x) in one pass, the gradient of the input from the gradient g of the result: g, then the arguments of the activation."""
+        return self._call("backward", args, kwargs)
+
+    def _fast_formula(self, formula, params):
+        pass
+
+
+_engine = config.compiled()
+ActivationCalls = _engine.ActivationCalls if _engine else _GeneralCalls
+
+
+class Activation(ActivationCalls):
     """An elementwise activation: call it for the value; `grad` is the derivative, `backward` multiplies it with g."""
 
-    def __init__(self, function):
-        functools.update_wrapper(self, function)
-        self.__signature__ = inspect.signature(function)
-        self._function = function
-        self._ufuncs = {}
+    def __init__(self, function, gradient_of=None):
+        functools.update_wrapper(self, function, updated=())
+        own = list(inspect.signature(function).parameters.values())
+        x = inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        common = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in (("out", None), ("where", True))]
+        self.__signature__ = inspect.Signature([x, *own, *common])
+        self._function, self._names = function, [p.name for p in own]
+        if all(p.default is not p.empty for p in own):
+            self._fast_formula(*function())
+        if gradient_of is not None:
+            setattr(self, f"backward_{gradient_of}", self._parameter_gradient)
 
     def __repr__(self):
         return f"<fastloss.{self.__name__}{self.__signature__}>"
@@ -30,67 +67,85 @@ class Activation:
             raise AttributeError(f"{self!r} has no attribute {name!r}")
         return config.kernels().ufunc(self.__name__ + name.removeprefix("ufunc"), "value")
 
-    def _plain(self, which, *arrays):
-        """The compiled ufunc where the arrays are ordinary ones and there are no parameters, else None."""
-        for a in arrays:
-            if type(a) is not np.ndarray or a.dtype.char not in "fd":
-                return None
-        kernels = config.kernels()
-        if kernels.name != "cython":                     # a ufunc of another backend may raise floating-point flags
-            return None
-        if which not in self._ufuncs:
-            self._ufuncs[which] = kernels.ufunc(self._function()[0], which)
-        return self._ufuncs[which]
-
-    def __call__(self, x, *args, out=None, where=True, **kwargs):
-        if not args and not kwargs and where is True and (ufunc := self._plain("value", x)) is not None:
-            return ufunc(x, out=out)
-        return self._apply("value", (x,), args, kwargs, out, where)
-
-    def grad(self, x, *args, out=None, where=True, **kwargs):
-        """The derivative f'(x), in x's shape."""
-        if not args and not kwargs and where is True and (ufunc := self._plain("grad", x)) is not None:
-            return ufunc(x, out=out)
-        return self._apply("grad", (x,), args, kwargs, out, where)
-
-    def backward(self, g, x, *args, out=None, where=True, **kwargs):
-        """g * f'(x) in one pass: the gradient of the input from the gradient g of the result."""
-        if not args and not kwargs and where is True and (ufunc := self._plain("backward", g, x)) is not None:
-            return ufunc(g, x, out=out)
-        return self._apply("backward", (g, x), args, kwargs, out, where)
-
-    def _apply(self, which, arrays, args, kwargs, out, where):
+    def _call(self, which, args, kwargs):
+        out, where = kwargs.pop("out", None), kwargs.pop("where", True)
+        args, arrays = list(args), []
+        for name in ("x",) if which in ("value", "grad") else ("g", "x"):
+            if not args and name not in kwargs:
+                raise TypeError(f"{self.__name__} is missing its argument {name}")
+            arrays.append(_array(name, args.pop(0) if args else kwargs.pop(name)))
         formula, parameters = self._function(*args, **kwargs)
-        ufunc = config.kernels().ufunc(formula, which)
-        arrays = [self._array(name, a) for name, a in zip(("g", "x")[-len(arrays) :], arrays, strict=True)]
-        half = next((a.dtype for a in arrays if a.dtype.name in check.HALF), None)
-        if half is not None:
-            return self._half(ufunc, half, arrays, parameters, out, where)
+        parameters = [_parameter(*p, arrays[-1]) for p in zip(self._names, parameters, strict=False)]
         with np.errstate(all="ignore"):
-            if where is not True and out is None:
-                shape = np.broadcast_shapes(*(a.shape for a in arrays), np.shape(where))
-                out = np.zeros(shape, ufunc.resolve_dtypes((*(a.dtype for a in arrays), *[float] * len(parameters), None))[-1])
-            if out is None:
-                return ufunc(*arrays, *parameters, where=where)
-            return ufunc(*arrays, *parameters, out=out, where=where)
+            return _apply(config.kernels().ufunc(formula, which), arrays, parameters, out, True if where is None else where)
 
-    def _half(self, ufunc, dtype, arrays, parameters, out, where):
-        """float16 and bfloat16 compute in float32 and return their own dtype."""
+    def _parameter_gradient(self, g, x, *args, **kwargs):
+        """The gradient of the parameter, in its shape: the sum of g times the derivative by it."""
+        formula, (given,) = self._function(*args, **kwargs)
+        arrays = [check.array("g", g), check.array("x", x)]
+        dtype, result_dtype = check.working_dtype(*arrays)
+        parameter = _parameter(self._names[0], given, arrays[1])
         with np.errstate(all="ignore"):
-            result = ufunc(*(a.astype(np.float32) for a in arrays), *parameters, dtype=np.float32)
-            if out is None:
-                out = np.zeros(np.shape(result), dtype) if where is not True else np.empty(np.shape(result), dtype)
-            np.copyto(out, result, where=where, casting="same_kind")
-        return out[()] if out.ndim == 0 else out
-
-    def _array(self, name, value):
-        """An ndarray, or an object that takes ufuncs itself (a Dask array, say); data frames, which have an index, give arrays."""
-        if hasattr(value, "__array_ufunc__") and hasattr(value, "dtype") and not hasattr(value, "index") \
-                and not isinstance(value, np.ndarray | np.generic):
-            return value
-        return check.array(name, value)
+            product = _apply(config.kernels().ufunc(formula, "parameter"), [a.astype(dtype, copy=False) for a in arrays], [parameter], None, True)
+            gradient = _sum_to(np.asarray(product), np.shape(parameter)).astype(result_dtype)
+        return gradient.reshape(np.shape(given.values if isinstance(given, Along) else given))[()]
 
 
-def activation(function):
-    """A public activation from a function of its parameters that returns (formula, parameter arrays)."""
+def activation(function=None, *, gradient_of=None):
+    """A public activation from a function of its parameters that returns (formula, values of the formula's parameters).
+
+    gradient_of: the name of the parameter that has a gradient of its own, `backward_<name>`.
+    """
+    if function is None:
+        return lambda function: Activation(function, gradient_of)
     return Activation(function)
+
+
+def _array(name, value):
+    """An ndarray, or an object that takes ufuncs itself (a Dask array, say); data frames, which have an index, give arrays."""
+    if hasattr(value, "__array_ufunc__") and hasattr(value, "dtype") and not hasattr(value, "index") \
+            and not isinstance(value, np.ndarray | np.generic):
+        return value
+    return check.array(name, value)
+
+
+def _parameter(name, value, x):
+    """A parameter as a float, or as an array that broadcasts against x."""
+    if type(value) is float:
+        return value
+    values, axis = value if isinstance(value, Along) else (value, None)
+    values = check.array(name, values, boolean=True)
+    if values.ndim == 0:
+        return float(values)
+    if axis is None:
+        return values
+    axis = check.axis(axis, x.ndim)
+    if values.shape not in ((1,), (x.shape[axis],)):
+        raise ValueError(f"{name} has shape {values.shape}; it must be ({x.shape[axis]},), one value per index of axis {axis}")
+    return values.reshape((-1,) + (1,) * (x.ndim - axis - 1))
+
+
+def _apply(ufunc, arrays, parameters, out, where):
+    """The ufunc in the dtype of the arrays, whatever that of the parameters; half precision computes in float32."""
+    if not all(isinstance(a, np.ndarray) for a in arrays):
+        return ufunc(*arrays, *parameters, where=where, **({} if out is None else {"out": out}))
+    dtype, result_dtype = check.working_dtype(*arrays)
+    if out is None:
+        if where is True and dtype == result_dtype:
+            return ufunc(*arrays, *parameters, dtype=dtype)
+        shape = np.broadcast_shapes(*(np.shape(a) for a in (*arrays, *parameters)), np.shape(where))
+        result = _apply(ufunc, arrays, parameters, np.zeros(shape, result_dtype), where)
+        return result if shape else result[()]
+    if dtype == result_dtype:
+        return ufunc(*arrays, *parameters, out=out, where=where, dtype=dtype)
+    np.copyto(out, ufunc(*(a.astype(dtype) for a in arrays), *parameters, dtype=dtype), where=where, casting="same_kind")
+    return out
+
+
+def _sum_to(values, shape):
+    """The sum of values over what broadcasting repeated, in float64 and in C order of what is summed."""
+    shape = (1,) * (values.ndim - len(shape)) + shape
+    summed = [i for i, n in enumerate(shape) if n == 1 and values.shape[i] != 1]
+    kept = [i for i in range(values.ndim) if i not in summed]
+    rows = np.ascontiguousarray(values.transpose(*kept, *summed))
+    return rows.reshape(math.prod(rows.shape[: len(kept)]), math.prod(rows.shape[len(kept) :])).sum(axis=1, dtype=np.float64)

@@ -51,6 +51,13 @@ def broadcast(name, value, shape):
         raise ValueError(f"{name} has shape {value.shape}; it must broadcast to {shape}") from None
 
 
+def full_shape(name, value, shape):
+    """value, which has that shape."""
+    if value.shape != shape:
+        raise ValueError(f"{name} has shape {value.shape}; it must be {shape}")
+    return value
+
+
 def mask(value, shape):
     """where= as a bool array of that shape, or None."""
     if value is None or value is True:
@@ -123,6 +130,27 @@ def number(name, value, wanted, test):
     if not test(value):
         raise ValueError(f"{name} is {value}; it must be {wanted}")
     return value
+
+
+def parameter(name, value, wanted, test):
+    """A number or an array of them, every one of which passes the test."""
+    if not np.all(test(np.asarray(array(name, value, boolean=True), float))):
+        raise ValueError(f"{name} is {value}; it must be {wanted}")
+    return value
+
+
+def generator(name, value):
+    """A numpy.random.Generator, or None."""
+    if value is not None and not isinstance(value, np.random.Generator):
+        raise TypeError(f"{name} is a {type(value).__name__}; it must be a numpy.random.Generator")
+    return value
+
+
+def divisible(name, size, axis, by):
+    """The length of an axis divided by a number of parts."""
+    if size % by:
+        raise ValueError(f"{name} has {size} entries along axis {axis}; it must be a multiple of {by}")
+    return size // by
 
 
 def integer(name, value):

@@ -6,14 +6,14 @@ The language of `formulas/*.py`: functions of scalars made of assignments, `if`,
 comparisons, and calls to min, max, abs, sqrt, the primitives bits, from_bits, rint, select, poly, and
 other formulas. Every value is a real of the working dtype, except the ints that come from bits().
 A name that begins with an
-underscore is a helper's. A formula that shares its name with a function of vecmath ends in one, which the
+underscore is a helper's. A formula that shares its name with a function of vecmath or of the kernels ends in one, which the
 registry and the loops drop: tanh_.
 `f` means `f_f32` or `f_f64`, whichever dtype is being written; a formula whose text differs by dtype is
 written twice, under those two names. max(a, b) is `b if b > a else a`, as in Python: max(x, 0.0) keeps NaN.
 poly(x, c0, c1, ...) is c0 + x * (c1 + ...), by Horner's rule. `>>` shifts zeros in.
 
 Names in the generated text: <formula>_<dtype> is the scalar function, <formula>_<mode>_<dtype> its loop;
-modes are value, grad, backward (activations), v, vg, vgh, g (losses), update (steps).
+modes are value, backward, parameter (activations: the last two are g times a derivative), v, vg, vgh, g (losses), update (steps).
 """
 
 import ast
@@ -296,9 +296,9 @@ def loops_of(formula):
     many = isinstance(formula.returns[formula.dtypes[0]], tuple)
     parts = [f"r[{k}]" for k in range(3)] if many else ["r"]
     if formula.role == "activation":
-        writes = {"value": parts[0], "grad": parts[1], "backward": f"g[i] * {parts[1]}"}
-        for mode, expression in writes.items():
-            arrays = ["g"] * (mode == "backward") + inputs + ["out"]
+        for mode, part in zip(ACTIVATION_MODES, parts[: len(formula.returns["f32"])], strict=False):
+            arrays = ["g"] * (mode != "value") + inputs + ["out"]
+            expression = part if mode == "value" else f"g[i] * {part}"
             yield Loop(formula, mode, list(enumerate(arrays)), scalars, {"out": expression})
     elif formula.role == "loss":
         for mode, outputs in LOSS_MODES.items():
@@ -312,6 +312,7 @@ def loops_of(formula):
         yield Loop(formula, "update", list(enumerate(inputs)), scalars, writes)
 
 
+ACTIVATION_MODES = ("value", "backward", "parameter")
 LOSS_MODES = {"v": ["value"], "vg": ["value", "grad"], "vgh": ["value", "grad", "hess"], "g": ["grad"]}
 
 
@@ -335,6 +336,7 @@ cdef extern from "primitives.h":
     ctypedef long long i64
     ctypedef f32* f32_array
     ctypedef f64* f64_array
+    ctypedef void loop_t
     const double inf "INFINITY"
     const double nan "NAN"
 """
@@ -367,7 +369,7 @@ def cython_loop(loop, dtype):
     f = loop.formula
     name = f"{f.name}_{loop.mode}_{dtype}"
     pointers = [f"{dtype}_array {n}" for _, n in loop.arrays]
-    text = f"\ncdef void {name}_loop("
+    text = f"\ncdef loop_t {name}_loop("
     text += ", ".join([*pointers, *(f"{dtype} {n}" for n in loop.scalars), "Py_ssize_t n"])
     text += ") noexcept nogil:\n    cdef Py_ssize_t i\n"
     text += f"    cdef {cython_type(f.returns[dtype], dtype)} r\n"

@@ -4,6 +4,7 @@ Values, derivatives, backends, edges, oracles and the benches all walk CASES. A 
 one `Case(...)` here and one scalar function in reference.py; everything else follows from `family`:
 
     activation   f(x), .grad, .backward            reference: scalar function, differentiated
+    several      f(x, axis, ...), .backward         reference: arrays, differentiated
     elementwise  loss(x, y, ...), all derivatives   reference: scalar function, differentiated twice
     softmax      f(x, axis), .backward              reference: arrays
     rows         loss(x, target, ...)               reference: reference.Terms
@@ -55,6 +56,11 @@ ARITHMETIC = Ulp((2, 2), (0.5, 0.5), (0, 0))
 SIGMOID = Ulp((2, 2), (4, 4))
 TANH = Ulp((1, 1.5), (4, 4))
 GELU = Ulp((4, 4), (6, 6))
+# exp, expm1, log1p (1, 1.5) times or over a rounded sum; a derivative multiplies two of them
+EXPONENTIAL = Ulp((2, 2), (4, 4))
+MISH = Ulp((4, 4), (6, 6))
+# two or three roundings of sums and products
+LINES = Ulp((1.5, 1.5), (1, 1))
 # softplus is 2; (1 - y) x adds two roundings; derivatives are sigmoids times 1 - y or pos_weight y
 LOGISTIC = Ulp((4, 4), (4, 4), (6, 6))
 # 2 / 3 for a softmax or a loss; a gradient multiplies a softmax by a rounded factor, a Hessian two of them
@@ -102,6 +108,21 @@ def heavy(rng, dtype, shape, scale=3.0, bound=90.0):
 
 def one(rng, dtype, shape):
     return (heavy(rng, dtype, shape),)
+
+
+def without_zeros(rng, dtype, shape):
+    x = heavy(rng, dtype, shape)
+    return (np.where(x == 0, x.dtype.type(2), x),)
+
+
+def moderate(rng, dtype, shape):
+    """Where differences of exp(-x^2) and of x - tanh(x) keep their digits."""
+    x = heavy(rng, dtype, shape, bound=5.0)
+    return (np.where(np.abs(x) < 1e-3, x.dtype.type(0.5), x),)
+
+
+def normal(rng, dtype, shape):
+    return (3 * rng.standard_normal(shape)).astype(dtype),
 
 
 def pair(rng, dtype, shape):
@@ -243,6 +264,15 @@ def _gelu_size(x):
     return abs(x) * ref.mp.npdf(x)
 
 
+def _silu_size(x):
+    """silu' = s + x s (1 - s) crosses zero at -1.28, mish' = tanh(log(1 + exp x)) + x (...) at -1.19."""
+    return abs(x) * ref.sigmoid(x) * ref.sigmoid(-x)
+
+
+def _swish_size(x):
+    return _silu_size(1.5 * x)
+
+
 def _logistic_size(x, y):
     """(1 - y) x and y-weighted terms cancel for soft targets alone."""
     return np.where((y > 0) & (y < 1), np.abs(x) + 1, 0)
@@ -270,6 +300,58 @@ CASES = (
     Case(
         name="gelu", family="activation", reference=ref.gelu, inputs=one, ulp=GELU, size=_gelu_size,
         params=({}, {"approximate": "tanh"}),
+    ),
+    *(
+        Case(name=name, family="activation", reference=getattr(ref, name), inputs=one, ulp=ulp, size=size, params=params)
+        for name, ulp, size, params in (
+            ("silu", EXPONENTIAL, _silu_size, ({},)),
+            ("mish", MISH, _silu_size, ({},)),
+            ("swish", Ulp((3, 3), (4, 4)), _swish_size, ({"beta": 1.5},)),
+            ("softplus", EXPONENTIAL, None, ({}, {"beta": 2.5}, {"beta": 0.5, "threshold": 1.25})),
+            ("logsigmoid", EXPONENTIAL, None, ({},)),
+            ("celu", EXPONENTIAL, None, ({}, {"alpha": 1.5})),
+            ("softsign", Ulp((1.5, 1.5), (3, 3)), None, ({},)),
+            ("linear", EXACT, None, ({},)),
+            ("srelu", LINES, None, ({"t_left": -1.0, "a_left": 0.25, "t_right": 1.0, "a_right": 0.5},)),
+        )
+    ),
+    Case(name="gaussian", family="activation", reference=ref.gaussian, inputs=moderate, ulp=EXPONENTIAL),
+    Case(name="tanhshrink", family="activation", reference=ref.tanhshrink, inputs=moderate, ulp=EXPONENTIAL),
+    *(
+        Case(
+            name=name, family="activation", reference=getattr(ref, name), inputs=one, ulp=ulp, params=(params,),
+            kinks=kinks,
+        )
+        for name, ulp, params, kinks in (
+            ("relu6", EXACT, {}, (((0.0,), 0.0, 0.0), ((6.0,), 6.0, 0.0))),
+            ("leaky_relu", LINES, {"negative_slope": 0.375}, (((0.0,), 0.0, 0.375),)),
+            ("elu", EXPONENTIAL, {"alpha": 1.5}, (((0.0,), 0.0, 1.5),)),
+            ("selu", EXPONENTIAL, {}, (((0.0,), 0.0, 1.7580993408473766),)),
+            ("hardtanh", EXACT, {"min_val": -1.0, "max_val": 2.0}, (((-1.0,), -1.0, 0.0), ((2.0,), 2.0, 0.0))),
+            ("hardsigmoid", LINES, {}, (((-3.0,), 0.0, 0.0), ((3.0,), 1.0, 0.0))),
+            ("hardswish", LINES, {}, (((-3.0,), 0.0, 0.0), ((3.0,), 3.0, 1.0))),
+            ("softshrink", LINES, {}, (((-0.5,), 0.0, 0.0), ((0.5,), 0.0, 0.0))),
+            ("hardshrink", EXACT, {"lambd": 1.0}, (((-1.0,), 0.0, 0.0), ((1.0,), 0.0, 0.0))),
+            ("threshold", EXACT, {"threshold": 1.0, "value": -7.0}, (((1.0,), -7.0, 0.0),)),
+            ("step", EXACT, {}, (((0.0,), 1.0, 0.0),)),
+            ("prelu", LINES, {"weight": 0.375}, (((0.0,), 0.0, 0.375),)),
+        )
+    ),
+    Case(
+        name="prelu", family="activation", label="channels", reference=ref.prelu, inputs=without_zeros,
+        ulp=LINES, shapes=((5, 7),), params=({"weight": _pos_weight},), bench=(),
+    ),
+    *(
+        Case(
+            name=name, family="several", reference=getattr(ref, name), inputs=normal, ulp=EXPONENTIAL,
+            shapes=((4, 6),), params=params, bench=((1000, 1000),),
+        )
+        for name, params in (
+            ("rrelu", ({}, {"lower": 0.25, "upper": 0.5})),
+            ("crelu", ({}, {"axis": 0})),
+            ("glu", ({}, {"axis": 0})),
+            ("maxout", ({}, {"pool_size": 2}, {"pool_size": 2, "axis": 0})),
+        )
     ),
     Case(
         name="mse_loss", family="elementwise", reference=ref.mse_loss, inputs=pair, ulp=ARITHMETIC,
@@ -404,9 +486,9 @@ class Scenario:
 
     @cache  # noqa: B019  scenarios live as long as the run
     def expected(self, dtype):
-        """Terms of a loss; (value, derivative, size) of an activation; the result of a softmax."""
+        """Terms of a loss; (value, derivative, size) of an activation; otherwise the result."""
         arguments, keywords = self.call(dtype)
-        if self.case.family in ("softmax", "rows"):
+        if self.case.family in ("softmax", "rows", "several"):
             return self.case.reference(*arguments, **keywords)
         names = self.case.params[self.number]
         parameters = {name: keywords.pop(name) for name in names}

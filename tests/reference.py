@@ -75,6 +75,142 @@ def gelu(x, approximate="none"):
     return x * mp.ncdf(x)
 
 
+def relu6(x):
+    return min(relu(x), mp.mpf(6))
+
+
+def leaky_relu(x, negative_slope):
+    return x if x > 0 else negative_slope * x
+
+
+def prelu(x, weight):
+    return x if x > 0 else weight * x
+
+
+def elu(x, alpha=1):
+    return x if x > 0 else alpha * (mp.exp(x) - 1)
+
+
+def selu(x):
+    """The constants as the paper's appendix prints them."""
+    return mp.mpf("1.0507009873554804934193349852946") * elu(x, mp.mpf("1.6732632423543772848170429916717"))
+
+
+def celu(x, alpha=1):
+    return x if x > 0 else alpha * (mp.exp(x / alpha) - 1)
+
+
+def srelu(x, t_left, a_left, t_right, a_right):
+    if x >= t_right:
+        return t_right + a_right * (x - t_right)
+    return x if x > t_left else t_left + a_left * (x - t_left)
+
+
+def softplus(x, beta=1, threshold=INF):
+    return x if beta * x > threshold else mp.log(1 + mp.exp(beta * x)) / beta
+
+
+def softsign(x):
+    return x / (1 + abs(x))
+
+
+def gaussian(x):
+    return mp.exp(-(x**2))
+
+
+def silu(x):
+    return x * sigmoid(x)
+
+
+def swish(x, beta=1):
+    return x * sigmoid(beta * x)
+
+
+def mish(x):
+    return x * tanh(mp.log(1 + mp.exp(x)))
+
+
+def logsigmoid(x):
+    return mp.log(sigmoid(x))
+
+
+def hardtanh(x, min_val=-1, max_val=1):
+    return mp.mpf(min_val) if x <= min_val else mp.mpf(max_val) if x >= max_val else x
+
+
+def hardsigmoid(x):
+    return relu6(x + 3) / 6
+
+
+def hardswish(x):
+    return x * relu6(x + 3) / 6
+
+
+def tanhshrink(x):
+    with mp.workdps(3 * mp.dps):  # the difference is of the order of x^3
+        return x - tanh(x)
+
+
+def softshrink(x, lambd=0.5):
+    return x - lambd if x > lambd else x + lambd if x < -lambd else mp.mpf(0)
+
+
+def hardshrink(x, lambd=0.5):
+    return mp.mpf(0) if -lambd <= x <= lambd else x
+
+
+def threshold(x, threshold, value):
+    return x if x > threshold else mp.mpf(value)
+
+
+def step(x):
+    return mp.mpf(1 if x >= 0 else 0)
+
+
+def linear(x):
+    return x
+
+
+# Activations of several elements: array -> array
+
+
+def rrelu(x, lower=1 / 8, upper=1 / 3):
+    """In evaluation: the mean of the slopes."""
+    x = lift(x)
+    return np.where(x > 0, x, x * (mp.mpf(lower) + upper) / 2)
+
+
+def crelu(x, axis=-1):
+    x = lift(x)
+    return np.concatenate([np.where(x > 0, x, 0 * x), np.where(x < 0, -x, 0 * x)], axis)
+
+
+def glu(x, axis=-1):
+    a, b = np.split(lift(x), 2, axis)
+    return a / (1 + exp(-b))
+
+
+def maxout(x, pool_size=None, axis=-1):
+    pieces = np.moveaxis(lift(x), axis, -1)
+    if pool_size is None:
+        return pieces.max(-1)
+    return np.moveaxis(pieces.reshape(*pieces.shape[:-1], -1, pool_size).max(-1), -1, axis)
+
+
+def chain_rule(function, g, x, **keywords):
+    """The gradient of sum(g * function(x)) by x, one element after another."""
+    g, gradient = lift(g), np.empty(np.shape(x), dtype=object)
+
+    def total(t, index):
+        moved = lift(x).copy()
+        moved[index] = t
+        return (g * function(moved, **keywords)).sum()
+
+    for index in np.ndindex(gradient.shape):
+        gradient[index] = mpmath.diff(lambda t, i=index: total(t, i), lift(x)[index])
+    return gradient
+
+
 # Elementwise losses: scalars -> scalar
 
 

@@ -1,7 +1,7 @@
 """Errors in ULP against wider arithmetic, where it is hard: any number of classes, any spread, any tail.
 
 Limits are those of cases.py: rows 2 (float32) and 3 (float64), their gradients one more, logsumexp 1 and
-2 of its largest entry, sigmoid 2, tanh 1 and 1.5, gelu 4.
+2 of its largest entry, sigmoid, softplus, logsigmoid, silu 2, tanh 1 and 1.5, gelu, mish 4.
 """
 
 import numpy as np
@@ -131,12 +131,20 @@ ACTIVATIONS = [
     ("tanh", {}, (1, 1.5), (20.0, 30.0)),
     ("gelu", {}, (4, 4), (15.0, 39.0)),
     ("gelu", {"approximate": "tanh"}, (4, 4), (11.0, 22.0)),
+    ("silu", {}, (2, 2), (109.0, 752.0)),
+    ("swish", {"beta": 2.5}, (3, 3), (43.0, 300.0)),
+    ("mish", {}, (4, 4), (109.0, 752.0)),
+    ("softplus", {}, (2, 2), (104.0, 746.0)),
+    ("softplus", {"beta": 2.5}, (2.5, 2.5), (42.0, 300.0)),  # divided by beta
+    ("logsigmoid", {}, (2, 2), (104.0, 746.0)),
+    ("elu", {}, (2, 2), (20.0, 40.0)),
+    ("celu", {"alpha": 1.5}, (2.5, 2.5), (30.0, 60.0)),  # of a rounded quotient
+    ("gaussian", {}, (1.5, 1.5), (10.3, 27.3)),
+    ("tanhshrink", {}, (3, 3), (20.0, 40.0)),  # a product of three x
 ]
 
 
-@pytest.mark.parametrize(
-    "name, keywords, limits, furthest", ACTIVATIONS, ids=["sigmoid", "tanh", "gelu", "gelu_tanh"]
-)
+@pytest.mark.parametrize("name, keywords, limits, furthest", ACTIVATIONS)
 def test_activation_on_the_whole_line(name, keywords, limits, furthest, dtype, engine):
     which = int(dtype == np.float64)
     x = line(dtype, furthest[which])

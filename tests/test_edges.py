@@ -272,6 +272,27 @@ RAISES = [
     (lambda n: CE.partial(n.x, n.t).result("average"), ValueError, ["reduction", "average", "mean"]),
     (lambda n: CE(n.x, n.t, size_average=True), TypeError, ["size_average"]),
     (lambda n: fl.gelu(n.x, approximate="erf"), ValueError, ["approximate", "erf", "tanh"]),
+    (lambda n: fl.hardtanh(n.x, 2.0, 1.0, out=n.out), ValueError, ["min_val", "2.0", "max_val", "1.0"]),
+    (lambda n: fl.softshrink.grad(n.x, -0.5, out=n.out), ValueError, ["lambd", "-0.5", "at least 0"]),
+    (lambda n: fl.softshrink(n.x, NAN), ValueError, ["lambd", "nan"]),
+    (lambda n: fl.celu(n.x, 0.0), ValueError, ["alpha", "0.0"]),
+    (lambda n: fl.prelu(n.x, [0.5, 0.25], axis=1), ValueError, ["weight", "(2,)", "(5,)", "axis 1"]),
+    (lambda n: fl.prelu(n.x, n.x[0], axis=2), ValueError, ["axis", "2"]),
+    (lambda n: fl.elu(n.x, 1j), TypeError, ["alpha", "complex128"]),
+    (lambda n: fl.elu(n.x, alfa=1.0), TypeError, ["alfa"]),
+    (lambda n: fl.elu(), TypeError, ["elu", "x"]),
+    (lambda n: fl.elu.backward(n.x), TypeError, ["elu", "x"]),
+    (lambda n: fl.prelu(n.x), TypeError, ["weight"]),
+    (lambda n: fl.rrelu(n.x, 0.5, 0.25), ValueError, ["lower", "0.5", "upper", "0.25"]),
+    (lambda n: fl.rrelu(n.x, rng=3), TypeError, ["rng", "int", "Generator"]),
+    (lambda n: fl.glu(n.x), ValueError, ["x", "5", "axis 1", "2"]),
+    (lambda n: fl.glu(n.x, axis=2), ValueError, ["axis", "2"]),
+    (lambda n: fl.glu.backward(n.x, n.x, axis=0), ValueError, ["g", "(6, 5)", "(3, 5)"]),
+    (lambda n: fl.crelu.backward(n.x, n.x), ValueError, ["g", "(6, 5)", "(6, 10)"]),
+    (lambda n: fl.maxout(n.x, 2), ValueError, ["x", "5", "2"]),
+    (lambda n: fl.maxout(n.x, 0), ValueError, ["pool_size", "0"]),
+    (lambda n: fl.maxout(n.x, 2.5), TypeError, ["pool_size", "2.5"]),
+    (lambda n: fl.glu(np.ma.masked_array(n.x), axis=0), TypeError, ["masked array"]),
     (lambda n: CE(n.x, n.t, axis=2), ValueError, ["axis", "2"]),
     (lambda n: fl.softmax(n.x, axis=2), ValueError, ["axis", "2"]),
     (lambda n: fl.softmax(n.x, axis=(0, 0)), ValueError, ["axis"]),
@@ -319,6 +340,43 @@ RAISES = [
     (lambda n: fl.set_num_threads(2.5), TypeError, ["2.5"]),
     (lambda n: fl.set_backend("fortran"), ValueError, ["fortran", "cython", "numba"]),
 ]  # fmt: skip
+
+
+# name -> parameters, value and slope at -inf, inf
+ENDS = {
+    "sigmoid": ((), (0, 1), (0, 0)), "tanh": ((), (-1, 1), (0, 0)), "relu": ((), (0, INF), (0, 1)),
+    "relu6": ((), (0, 6), (0, 0)), "leaky_relu": ((0.25,), (-INF, INF), (0.25, 1)), "prelu": ((0,), (0, INF), (0, 1)),
+    "elu": ((1.5,), (-1.5, INF), (0, 1)), "selu": ((), (-1.7580993408473766, INF), (0, 1.0507009873554805)),
+    "celu": ((0.5,), (-0.5, INF), (0, 1)), "srelu": ((-1, 0, 1, 0.5), (-1, INF), (0, 0.5)), "softplus": ((), (0, INF), (0, 1)),
+    "softsign": ((), (-1, 1), (0, 0)), "gaussian": ((), (0, 0), (0, 0)), "silu": ((), (0, INF), (0, 1)),
+    "swish": ((-2,), (-INF, 0), (1, 0)), "mish": ((), (0, INF), (0, 1)), "gelu": ((), (0, INF), (0, 1)),
+    "logsigmoid": ((), (-INF, 0), (1, 0)), "hardtanh": ((), (-1, 1), (0, 0)), "hardsigmoid": ((), (0, 1), (0, 0)),
+    "hardswish": ((), (0, INF), (0, 1)), "tanhshrink": ((), (-INF, INF), (1, 1)), "softshrink": ((), (-INF, INF), (1, 1)),
+    "hardshrink": ((), (-INF, INF), (1, 1)), "threshold": ((1, -7), (-7, INF), (0, 1)), "step": ((), (0, 1), (0, 0)),
+    "linear": ((), (-INF, INF), (1, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_activation_at_the_ends_of_the_line(name, dtype, engine):
+    """Limits at infinity, and finite results for the largest numbers; NaN gives NaN."""
+    f, (parameters, ends, slopes) = getattr(fl, name), ENDS[name]
+    x = np.array([-INF, INF, NAN], dtype)
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(f(x, *parameters), np.array([*ends, NAN], dtype))
+        np.testing.assert_array_equal(f.grad(x, *parameters), np.array([*slopes, NAN], dtype))
+        assert np.isfinite(f(np.array([-HUGE, HUGE], dtype), *parameters)).all()
+
+
+def test_every_elementwise_activation_has_its_ends():
+    assert set(ENDS) == {name for name in fl.activations.__all__ if hasattr(getattr(fl, name), "ufunc")}
+
+
+def test_swish_without_slope(dtype, backend):
+    """beta = 0 halves; its own gradient is x^2 / 4."""
+    x = np.array([-INF, -3, 0, 5, INF], dtype)
+    np.testing.assert_array_equal(fl.swish(x, 0.0), x / 2)
+    assert fl.swish.backward_beta([1.0], [-3.0], 0.0) == 2.25
 
 
 @pytest.mark.parametrize("number", range(len(RAISES)))

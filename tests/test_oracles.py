@@ -92,19 +92,50 @@ def test_elementwise_losses_with_torch(shape, dtype, backend):
         against_torch("binary_cross_entropy_with_logits", (x, y), keywords, dtype)
 
 
-@pytest.mark.parametrize(
-    "name, keywords",
-    [("sigmoid", {}), ("tanh", {}), ("relu", {}), ("gelu", {}), ("gelu", {"approximate": "tanh"})],
-)
+ACTIVATIONS = [
+    ("sigmoid", {}), ("tanh", {}), ("relu", {}), ("gelu", {}), ("gelu", {"approximate": "tanh"}), ("relu6", {}),
+    ("leaky_relu", {}), ("leaky_relu", {"negative_slope": 0.3}), ("elu", {}), ("elu", {"alpha": -0.7}), ("selu", {}),
+    ("celu", {}), ("celu", {"alpha": 1.7}), ("celu", {"alpha": -2.5}), ("softplus", {}), ("softplus", {"beta": 2.5, "threshold": 1.0}),
+    ("softsign", {}), ("silu", {}), ("mish", {}), ("logsigmoid", {}), ("hardtanh", {}), ("hardtanh", {"min_val": -0.3, "max_val": 1.4}),
+    ("hardsigmoid", {}), ("hardswish", {}), ("tanhshrink", {}), ("softshrink", {}), ("softshrink", {"lambd": 1.1}), ("hardshrink", {}),
+    ("hardshrink", {"lambd": -1.0}), ("threshold", {"threshold": 0.4, "value": -3.0}), ("glu", {}), ("rrelu", {}),
+    ("rrelu", {"lower": 0.2, "upper": 0.4}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, keywords", ACTIVATIONS)
 def test_activations_with_torch(name, keywords, dtype, backend):
     torch = oracle("torch")
-    x, g = (3 * np.random.default_rng(0).standard_normal((2, 1001))).astype(dtype)
+    x, g = (3 * np.random.default_rng(0).standard_normal((2, 1002))).astype(dtype)
+    g = g[: fl.glu(x).size] if name == "glu" else g
     function = getattr(torch.nn.functional, name, None) or getattr(torch, name)
     tensor = torch.tensor(x, requires_grad=True)
-    theirs = function(tensor, **keywords)
+    theirs = function(tensor, **({"threshold": 1e9} if name == "softplus" else {}) | keywords)
     theirs.backward(torch.tensor(g))
     close(getattr(fl, name)(x, **keywords), theirs.detach().numpy(), dtype)
-    close(getattr(fl, name).backward(g, x, **keywords), tensor.grad.numpy(), dtype)
+    rough = name in ("celu", "hardsigmoid")  # torch has 1 / alpha and 1 / 6 in float32
+    close(getattr(fl, name).backward(g, x, **keywords), tensor.grad.numpy(), np.dtype("f") if rough else dtype)
+
+
+def test_prelu_with_torch(dtype, backend):
+    """torch's weights belong to axis 1."""
+    torch = oracle("torch")
+    x, g = np.random.default_rng(0).standard_normal((2, 5, 3, 4)).astype(dtype)
+    w = np.array([0.25, -0.5, 1.5], dtype)
+    tensor, weight = torch.tensor(x, requires_grad=True), torch.tensor(w, requires_grad=True)
+    theirs = torch.nn.functional.prelu(tensor, weight)
+    theirs.backward(torch.tensor(g))
+    close(fl.prelu(x, w, axis=1), theirs.detach().numpy(), dtype)
+    close(fl.prelu.backward(g, x, w, axis=1), tensor.grad.numpy(), dtype)
+    close(fl.prelu.backward_weight(g, x, w, axis=1), weight.grad.numpy(), dtype)
+
+
+def test_activations_with_scipy(dtype, backend):
+    special = oracle("scipy.special")
+    x = np.linspace(-30, 30, 1001, dtype=dtype)
+    close(fl.logsigmoid(x), special.log_expit(x), dtype)
+    close(fl.softplus(x), np.logaddexp(0, x), dtype)
+    close(fl.silu(x), x * special.expit(x), dtype)
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])

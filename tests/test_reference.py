@@ -20,6 +20,10 @@ def torch_call(name, arguments, keywords):
     """Value and gradient of torch's function, sample weights and masks left out."""
     torch = oracle("torch")
     x, *rest = (torch.tensor(a) for a in arguments)
+    if name == "softplus":
+        keywords = {"threshold": 1e9} | keywords  # its own, 20, is seen in float64
+    if name == "prelu":
+        keywords = {"weight": np.atleast_1d(keywords["weight"])}
     keywords = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
     for key in ("pos_weight",):
         if key in keywords:
@@ -35,19 +39,26 @@ def taken(known, *families):
     return [s for s in scenarios(*families) if s.call(F64)[1].keys() <= known]
 
 
-TORCH_HAS = {"weight", "ignore_index", "label_smoothing", "pos_weight", "approximate"}
+TORCH_HAS = {
+    "weight", "ignore_index", "label_smoothing", "pos_weight", "approximate", "negative_slope", "alpha", "beta", "threshold",
+    "min_val", "max_val", "lambd", "value",
+}  # fmt: skip
+TORCH_LACKS = {"swish", "srelu", "gaussian", "step", "linear"}  # its linear multiplies matrices
 SCIPY_HAS = {"axis", "b", "keepdims", "return_sign"}
 
 
 @pytest.mark.parametrize("scenario", taken(TORCH_HAS, "activation", "elementwise", "rows"), ids=ids)
 def test_torch_agrees(scenario):
+    if scenario.case.name in TORCH_LACKS:
+        return
     arguments, keywords = scenario.call(F64)
     expected = scenario.expected(F64)
     # torch cancels where the package must not, hence sizes of the inputs' order
     if scenario.case.family == "activation":
         value, slope = torch_call(scenario.case.name, arguments, keywords)
         assert_close(value, expected[0], 32, size=1, what="value")
-        assert_close(slope, expected[1], 32, size=1, what="gradient")
+        rough = scenario.case.name in ("celu", "hardsigmoid")  # torch has 1 / alpha and 1 / 6 in float32
+        assert_close(slope, expected[1], 2**31 if rough else 32, size=1, what="gradient")
         return
     size = np.abs(arguments[0]).max() + 1
     for reduction in ("none", "sum", "mean"):

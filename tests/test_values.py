@@ -56,11 +56,99 @@ class TestActivation:
     def test_ufunc(self, scenario, dtype, engine):
         f = scenario.case.function
         (x,), keywords = scenario.call(dtype)
-        ufunc = f.ufunc_tanh if keywords.get("approximate") == "tanh" else f.ufunc
+        formula, numbers = f._function(**keywords)
+        numbers = [dtype.type(n) for n in numbers]
+        ufunc = getattr(f, "ufunc" + formula.removeprefix(f.__name__))
         assert isinstance(ufunc, np.ufunc)
-        assert_same(ufunc(x), f(x, **keywords))
-        assert np.float16 == ufunc(np.float16(1)).dtype
-        assert np.float64 == ufunc(np.int8(1)).dtype
+        assert_same(ufunc(x, *numbers), f(x, **keywords))
+        assert np.float16 == ufunc(np.float16(1), *map(np.float16, numbers)).dtype
+        assert np.float64 == ufunc(np.int8(1), *map(np.float64, numbers)).dtype
+
+
+@pytest.mark.parametrize("scenario", scenarios("several"), ids=ids)
+class TestActivationOfSeveral:
+    def test_value_and_backward(self, scenario, dtype, engine):
+        f, limit = scenario.case.function, scenario.case.ulp.limit("value", dtype)
+        (x,), keywords = scenario.call(dtype)
+        got = f(x, **keywords)
+        assert got.dtype == dtype
+        assert_close(got, scenario.wide(dtype), limit, what="value")
+        g = positive(got.shape, dtype)
+        want = ref.chain_rule(scenario.case.reference, g, x, **keywords)
+        assert_close(f.backward(g, x, **keywords), want, 6, np.abs(x), "backward")
+
+
+class TestParameters:
+    """They broadcast as ufunc arguments do, whatever their dtype, and have gradients of their own."""
+
+    def test_broadcasting(self, dtype, backend):
+        x = np.linspace(-3, 3, 12, dtype=dtype).reshape(3, 4)
+        g = positive(x.shape, dtype)
+        slope, alpha = np.array([0.25, 0.5, 1, 2]), np.array([[0.5], [1], [2]])
+        for f, parameter in (
+            (fl.leaky_relu, slope), (fl.elu, alpha), (fl.hardshrink, alpha), (fl.swish, slope),
+        ):  # fmt: skip
+            full = np.broadcast_to(parameter, x.shape)
+            for kind in (np.float64, np.float32, np.float16):
+                want = np.reshape([f(a, float(p)) for a, p in zip(x.ravel(), full.ravel(), strict=True)], x.shape)
+                assert_same(f(x, parameter.astype(kind)), want)
+            assert_same(f.backward(g, x, parameter), g * f.grad(x, full))
+        assert fl.elu(x[0], alpha).shape == (3, 4)
+        assert_same(fl.elu(x, np.float64(1.5)), fl.elu(x, 1.5))
+
+    def test_prelu_along_an_axis(self, dtype, backend):
+        x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(dtype)
+        g = np.random.default_rng(1).standard_normal((2, 3, 4)).astype(dtype)
+        w = np.array([0.5, -0.25, 2], dtype)
+        wide = np.where(x > 0, x, w[:, None] * x)
+        assert_same(fl.prelu(x, w, axis=1), wide)
+        assert_same(fl.prelu(x, w, -2), wide)
+        assert_same(fl.prelu.backward(g, x, w, axis=1), np.where(x > 0, g, g * w[:, None]))
+        product = g.astype(float) * np.minimum(x, 0)
+        for weight, axes, axis in (
+            (w, (0, 2), 1), (w[:1], (0, 1, 2), 1), (0.25, (0, 1, 2), None), (x, (), None), (x[0, 0], (0, 1), None),
+        ):  # fmt: skip
+            got = fl.prelu.backward_weight(g, x, weight, axis=axis)
+            assert got.dtype == dtype and got.shape == np.shape(weight)
+            assert_close(got, product.sum(axes).reshape(np.shape(weight)), 4, size=1)
+
+    def test_gradient_of_beta(self, dtype, backend):
+        x, g = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(dtype)
+        for beta in (1.5, np.array([0.5, 1, 2, 0], dtype)):
+            wide = np.broadcast_to(np.asarray(beta, float), x.shape)
+            want = np.empty(x.shape, object)
+            for i in np.ndindex(x.shape):
+                want[i] = g[i] * ref.derivatives(lambda b, t: ref.swish(t, b), 1, wide[i], x[i])[1][()]
+            want = want.sum(0) if np.ndim(beta) else want.sum()
+            got = fl.swish.backward_beta(g, x, beta)
+            assert got.dtype == dtype and got.shape == np.shape(beta)
+            assert_close(got, want, 4, size=1)
+
+    def test_halves_are_summed_in_float64(self, backend):
+        x = np.full(100_000, -1, np.float16)
+        assert fl.prelu.backward_weight(np.full_like(x, 0.25), x, 0.5) == np.float16(-25_000)
+
+
+class TestRandomSlopes:
+    def test_uniform(self, dtype, backend):
+        x = -np.ones((100, 1000), dtype)
+        y = fl.rrelu(x, 0.25, 0.75, rng=np.random.default_rng(0))
+        assert y.dtype == dtype and -0.75 <= y.min() < -0.7499 and -0.2501 < y.max() <= -0.25
+        assert abs(y.mean() + 0.5) < 0.002
+        assert np.unique(y).size > 90_000
+
+    def test_backward_draws_the_same(self, dtype, backend):
+        x, g = np.random.default_rng(0).standard_normal((2, 50, 7)).astype(dtype)
+        y = fl.rrelu(x, rng=np.random.default_rng(1))
+        got = fl.rrelu.backward(g, x, rng=np.random.default_rng(1))
+        assert_close(got, g.astype(np.longdouble) * y / x, 3)
+        assert_same(fl.rrelu(x[:, ::-1], rng=np.random.default_rng(1))[x[:, ::-1] > 0], x[:, ::-1][x[:, ::-1] > 0])
+
+
+def test_first_maximum_takes_the_gradient(backend):
+    x = np.array([[1.0, 1, 0], [np.nan, 2, np.nan]])
+    np.testing.assert_array_equal(fl.maxout(x), [1, np.nan])
+    np.testing.assert_array_equal(fl.maxout.backward([5.0, 7], x), [[5, 0, 0], [7, 0, 0]])
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.kinks], ids=lambda c: c.name)
@@ -69,7 +157,8 @@ def test_kinks(case, dtype, engine):
     for at, value, *derivatives in case.kinks:
         arguments = [np.array([a], dtype) for a in at]
         if case.family == "activation":
-            got = case.function(*arguments), case.function.grad(*arguments)
+            got = case.function(*arguments, **case.params[0]), case.function.grad(*arguments, **case.params[0])
+            derivatives = [dtype.type(d) for d in derivatives]
         else:
             got = case.function.value_grad_hess(*arguments, reduction="sum")
         for number, want in zip(got, (value, *derivatives), strict=True):

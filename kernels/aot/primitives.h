@@ -23,6 +23,13 @@ typedef f64 *__restrict__ f64_array;
 #define prefetch(p) __builtin_prefetch(p)
 #endif
 
+/* What a loop's function returns: with all it calls inside it, or the loop would stay scalar. */
+#ifdef __GNUC__
+#define loop_t __attribute__((flatten)) void
+#else
+typedef void loop_t;
+#endif
+
 static inline i32 bits_f32(f32 x) { i32 i; memcpy(&i, &x, sizeof i); return i; }
 static inline i64 bits_f64(f64 x) { i64 i; memcpy(&i, &x, sizeof i); return i; }
 static inline f32 from_bits_f32(i32 i) { f32 x; memcpy(&x, &i, sizeof x); return x; }

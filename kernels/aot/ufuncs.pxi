@@ -1,5 +1,13 @@
 # Activations as NumPy ufuncs: one inner loop for all of them, threads inside it for long arrays.
 
+cdef enum:
+    VALUE, BACKWARD, PARAMETER, GRAD      # the kernels; GRAD is BACKWARD with 1 for g
+
+cdef float ONES_F32[BLOCK]
+cdef double ONES_F64[BLOCK]
+for _ in range(BLOCK):
+    ONES_F32[_] = ONES_F64[_] = 1
+
 cdef struct UfuncLoop:
     int index, which, n_inputs
     bint double_, half        # float16 computes in float32
@@ -52,22 +60,29 @@ cdef inline void scatter(const UfuncLoop* loop, const char* block, char* out, Py
 
 
 cdef void ufunc_range(UfuncJob* job, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t stride) noexcept nogil:
+    """Blocks of `stride` elements: a block of inputs as contiguous runs, the kernel, and the result where it belongs."""
     cdef UfuncLoop* loop = job.loop
-    cdef char block[4][BLOCK * 8]
-    cdef char* inputs[3]
+    cdef char block[MAX_ARRAYS][BLOCK * 8]
+    cdef char* inputs[MAX_ARRAYS]
     cdef char* result
     cdef char* out
-    cdef Py_ssize_t start, n, i, k = loop.n_inputs, size = 8 if loop.double_ else 4, step = job.steps[k]
+    cdef Py_ssize_t start, n, i, k = loop.n_inputs, first = loop.which == GRAD, size = 8 if loop.double_ else 4, step = job.steps[k]
+    cdef kernel_t kernel = TABLE.activation[loop.index][loop.double_][1 if loop.which == GRAD else loop.which]
     cdef bint direct = step == size and not loop.half
     for i in range(k):
         direct = direct and job.args[i] != job.args[k]
+        if job.steps[i] == 0:                            # a parameter: one run serves all blocks
+            gather(loop, job.args[i], 0, block[i], min(stride, end - begin))
+    inputs[0] = <char*> (ONES_F64 if loop.double_ else <void*> ONES_F32)
     for start from begin <= start < end by stride:
         n = min(stride, end - start)
         for i in range(k):
-            inputs[i] = gather(loop, job.args[i] + start * job.steps[i], job.steps[i], block[i], n)
+            inputs[first + i] = block[i]
+            if job.steps[i] != 0 or stride == 1:
+                inputs[first + i] = gather(loop, job.args[i] + start * job.steps[i], job.steps[i], block[i], n)
         out = job.args[k] + start * step
-        result = out if direct else &block[3][0]
-        run_kernel(TABLE.activation[loop.index][loop.double_][loop.which], inputs, k, &result, 1, NULL, n, size)
+        result = out if direct else &block[k][0]
+        run_kernel(kernel, inputs, first + k, &result, 1, NULL, n, size)
         if not direct:
             scatter(loop, result, out, step, n)
 
@@ -104,22 +119,24 @@ cdef void ufunc_loop(char** args, const cnp.npy_intp* dimensions, const cnp.npy_
     fl_restore_status(status)
 
 
-cdef UfuncLoop LOOPS[MAX_FORMULAS][3][3]
-cdef void* LOOP_DATA[MAX_FORMULAS][3][3]
-cdef char LOOP_TYPES[3][12]
+cdef UfuncLoop LOOPS[MAX_FORMULAS][4][3]
+cdef void* LOOP_DATA[MAX_FORMULAS][4][3]
+cdef char LOOP_TYPES[MAX_ARRAYS][3 * MAX_ARRAYS]
 cdef cnp.PyUFuncGenericFunction LOOP_FUNCTIONS[3]
+cdef dict WHICH = {"value": VALUE, "backward": BACKWARD, "parameter": PARAMETER, "grad": GRAD}
 _ufuncs = {}
 _names = []
 
 
 def ufunc(str formula, str which="value"):
-    """The NumPy ufunc of an activation: which is "value", "grad" (f'(x)) or "backward" (g * f'(x))."""
+    """The NumPy ufunc of an activation: which is "value", "grad" (f'(x)), "backward" (g * f'(x)) or "parameter" (g times
+    the derivative by the parameter)."""
     key = (formula, which)
     if key in _ufuncs:
         return _ufuncs[key]
     cdef int index = ACTIVATION_INDEX[formula]
-    cdef int i, j, code, kind = ("value", "grad", "backward").index(which)
-    cdef int n_inputs = len(ACTIVATIONS[formula]) + (kind == 2)
+    cdef int i, j, code, kind = WHICH[which]
+    cdef int n_inputs = len(ACTIVATIONS[formula]) + (kind == BACKWARD or kind == PARAMETER)
     # float64 first: integers take the first loop that holds them; float16 last
     for i, code in enumerate((cnp.NPY_FLOAT64, cnp.NPY_FLOAT32, cnp.NPY_FLOAT16)):
         LOOPS[index][kind][i] = UfuncLoop(index=index, which=kind, n_inputs=n_inputs, double_=i == 0, half=i == 2)
@@ -133,3 +150,90 @@ def ufunc(str formula, str which="value"):
     _ufuncs[key] = cnp.PyUFunc_FromFuncAndData(LOOP_FUNCTIONS, <void**> LOOP_DATA[index][kind], LOOP_TYPES[n_inputs - 1], 3,
                                                n_inputs, 1, cnp.PyUFunc_None, name, doc, 0)
     return _ufuncs[key]
+
+
+cdef object only_out(dict kwargs):
+    """The out= of a call without other keywords; False where there are others."""
+    if not kwargs:
+        return None
+    return kwargs["out"] if len(kwargs) == 1 and "out" in kwargs else False
+
+
+cdef class ActivationCalls:
+    """Activations of plain arrays; `_call(which, args, kwargs)` is the general path."""
+    cdef UfuncLoop loops[4][2]
+    cdef double params[MAX_ARRAYS]
+    cdef int n_params
+    cdef bint ready
+
+    def _fast_formula(self, str formula, tuple params):
+        """The formula that a call without parameters stands for, and the parameters it has then."""
+        cdef int which, i
+        self.n_params = len(params)
+        for i in range(self.n_params):
+            self.params[i] = params[i]
+        for which in range(4):
+            for i in range(2):
+                self.loops[which][i] = UfuncLoop(index=ACTIVATION_INDEX[formula], which=which, double_=i, half=False,
+                                                 n_inputs=1 + self.n_params + (which == BACKWARD or which == PARAMETER))
+        self.ready = True
+
+    cdef object fast(self, int which, object g, object x, object out):
+        """The result, or None where an array is not plain."""
+        cdef UfuncJob job
+        cdef char* args[MAX_ARRAYS]
+        cdef cnp.npy_intp steps[MAX_ARRAYS]
+        cdef double params[MAX_ARRAYS]
+        cdef Py_ssize_t i, k = 0, size
+        cdef bint double_
+        if not plain(x) or cnp.PyArray_NDIM(<cnp.ndarray> x) == 0:
+            return None
+        double_ = is_double(x)
+        size = 8 if double_ else 4
+        if g is not None:
+            if not (plain(g) and same_shape(g, x) and is_double(g) == double_):
+                return None
+            args[0], steps[0], k = data_of(g), size, 1
+        args[k], steps[k] = data_of(x), size
+        if out is None:
+            out = like(x)
+        elif not (plain(out) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) and is_double(out) == double_ and same_shape(out, x)
+                  and exact_or_disjoint(out, x) and (g is None or exact_or_disjoint(out, g))):
+            return None
+        for i in range(self.n_params):
+            if double_:
+                params[i] = self.params[i]
+            else:
+                (<float*> &params[i])[0] = <float> self.params[i]
+            args[k + 1 + i], steps[k + 1 + i] = <char*> &params[i], 0
+        args[k + 1 + self.n_params], steps[k + 1 + self.n_params] = data_of(out), size
+        job.loop, job.args, job.steps, job.n = &self.loops[which][double_], args, steps, cnp.PyArray_SIZE(x)
+        run_released(ufunc_chunk, &job, (job.n + CHUNK - 1) // CHUNK, job.n)
+        return out
+
+    def __call__(self, *args, **kwargs):
+        if FAST and self.ready and len(args) == 1 and (out := only_out(kwargs)) is not False:
+            result = self.fast(VALUE, None, args[0], out)
+            if result is not None:
+                return result
+        return self._call("value", args, kwargs)
+
+    def grad(self, *args, **kwargs):
+        """The derivative f'(x), in x's shape: the arguments of the activation."""
+        if FAST and self.ready and len(args) == 1 and (out := only_out(kwargs)) is not False:
+            result = self.fast(GRAD, None, args[0], out)
+            if result is not None:
+                return result
+        return self._call("grad", args, kwargs)
+
+    def backward(self, *args, **kwargs):
+        """g * f'(x) in one pass, the gradient of the input from the gradient g of the result: g, then the arguments of the activation."""
+        if FAST and self.ready and len(args) == 2 and (out := only_out(kwargs)) is not False:
+            result = self.fast(BACKWARD, args[0], args[1], out)
+            if result is not None:
+                return result
+        return self._call("backward", args, kwargs)
+
+
+cdef inline bint exact_or_disjoint(object a, object b) noexcept:
+    return cnp.PyArray_BYTES(<cnp.ndarray> a) == cnp.PyArray_BYTES(<cnp.ndarray> b) or disjoint(a, b)

@@ -50,6 +50,15 @@ def _with_sign(x, y):
     return from_bits(bits(x) | (bits(y) & bits(-0.0)))
 
 
+def _product(a, b):
+    """hi + lo = a b; lo is the rounding error of hi, or 0 where |a b| > 1000, for hi stops there."""
+    h, k = _high(a), _high(b)
+    p, q = h * k, h * (b - k) + (a - h) * b
+    hi = p + q
+    far = abs(a * b) > 1000
+    return select(far, _with_sign(1000.0, a * b), hi), select(far, 0.0, (p - hi) + q)
+
+
 # exp: n = rint(x / ln2), exp(x) = 2^n exp(r), |r| <= ln2 / 2.
 
 
@@ -99,12 +108,17 @@ def _exp_reduced(a, b):
     return one + (((1 - one) + a) + (b + r * r * (0.5 + r * _exp_cubic(r))))
 
 
+def exp_sum(hi, lo):
+    """exp(hi + lo) on the whole line, |lo| <= ulp(hi)."""
+    low, high = _exp_range()
+    n, a, b = _exp_reduce(hi, lo)
+    y = _times_pow2(_exp_reduced(a, b), n)
+    return select(hi < low, 0.0, select(hi > high, inf, y))
+
+
 def exp(x):
     """exp(x) on the whole line."""
-    low, high = _exp_range()
-    n, a, b = _exp_reduce(x, 0.0)
-    y = _times_pow2(_exp_reduced(a, b), n)
-    return select(x < low, 0.0, select(x > high, inf, y))
+    return exp_sum(x, 0.0)
 
 
 def _exp_split_up(hi, lo):
@@ -123,6 +137,15 @@ def _down():
     return 1.262177448353619e-29
 
 
+def _far_f32():
+    """exp(-x) x is 0 from here on."""
+    return 115.0
+
+
+def _far_f64():
+    return 757.0
+
+
 def exp_split(hi, lo):
     """exp(hi + lo) for hi <= 0 and |lo| <= ulp(hi), cheaper than exp."""
     return _exp_split_up(hi, lo) * _down()
@@ -138,6 +161,13 @@ def _expm1_parts(x):
     z = r * r
     tail = (0.5 * z + z * (r * _exp_cubic(r))) + (b + r * ((a - r) + b))
     return hi, (((u - hi) + v) + (((s - u) - 1) + (s - (u + 1)))) + s * tail
+
+
+def expm1_down(x):
+    """exp(x) - 1 for x in [-50, 0], cheaper than expm1; 2^n (exp(r) - 1) + (2^n - 1) cancels little there."""
+    n, a, b = _exp_reduce(x, 0.0)
+    s, r = _pow2(n, 0), a + b
+    return (s - 1) + s * (a + (b + r * r * (0.5 + r * _exp_cubic(r))))
 
 
 def expm1(x):
@@ -356,12 +386,12 @@ def _normal_tail(x):
     return v * _mills(x * v)
 
 
-def _normal_up(x):
-    """2^96 exp(-x^2/2), with x^2 = h^2 + (x - h) (x + h), h the upper half of x.
+def _bell_up(x, k):
+    """2^96 exp(-k x^2), k a power of two, with x^2 = h^2 + (x - h) (x + h), h the upper half of x.
 
-    The rounding error of x * x alone would cost x^2/2 ulp.
+    The rounding error of x * x alone would cost k x^2 ulp.
     """
     h = _high(x)
-    a, b = -0.5 * h * h, -0.5 * (x - h) * (x + h)
+    a, b = -k * h * h, -k * (x - h) * (x + h)
     hi = a + b
     return _exp_split_up(hi, (a - hi) + b)

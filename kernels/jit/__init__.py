@@ -222,7 +222,11 @@ def step(formula, tensors, grads, params):
 
 @cache
 def ufunc(formula, which="value"):
-    """The NumPy ufunc of an activation: which is "value", "grad" (f'(x)) or "backward" (g * f'(x))."""
-    n_inputs = len(ACTIVATIONS[formula]) + (which == "backward")
-    kernels = [_element_kernel(f"{formula}_{which}", itemsize).address for itemsize in (8, 4)]
-    return make_ufunc(formula if which == "value" else f"{formula}_{which}", f"{formula}: {which}", n_inputs, *kernels)
+    """The NumPy ufunc of an activation: which is "value", "grad" (f'(x)), "backward" (g * f'(x)) or "parameter" (g times
+    the derivative by the parameter).
+    """
+    mode = "backward" if which == "grad" else which  # with 1 for g
+    n_inputs = len(ACTIVATIONS[formula]) + (which in ("backward", "parameter"))
+    kernels = [_element_kernel(f"{formula}_{mode}", itemsize).address for itemsize in (8, 4)]
+    name = formula if which == "value" else f"{formula}_{which}"
+    return make_ufunc(name, f"{formula}: {which}", n_inputs, *kernels, which == "grad")

@@ -146,12 +146,15 @@ def scatter_T(block, target, step, n):
 
 
 def ufunc_loop_T(args, dimensions, steps, data):
-    """NumPy's inner loop over any strides; data is (kernel, number of inputs, whether the arrays are float16)."""
+    """NumPy's inner loop over any strides; data is (kernel, number of inputs, whether the arrays are float16, and the
+    address of ones that the kernel takes before the inputs, or 0).
+    """
     flags = hold_flags()
     scratch = stack(SCRATCH_BYTES)
     arrays = pointer(scratch, i64)
-    kernel, n_inputs, half = data[0], data[1], data[2] != 0
-    n, length = dimensions[0], UFUNC_BLOCK
+    kernel, n_inputs, half, ones = data[0], data[1], data[2] != 0, data[3]
+    first = select(ones != 0, 1, 0)
+    n, length, last = dimensions[0], UFUNC_BLOCK, first + n_inputs
     direct = steps[n_inputs] == SIZE_T and not half
     for k in range(n_inputs):
         direct = direct and args[k] != args[n_inputs]
@@ -159,20 +162,20 @@ def ufunc_loop_T(args, dimensions, steps, data):
             length = 1
     for k in range(N_POINTERS):
         arrays[k] = 0
+    arrays[0] = ones
     for start in range(0, n, length):
         m = min(length, n - start)
         for k in range(n_inputs):
-            arrays[k] = args[k] + start * steps[k]
+            source = args[k] + start * steps[k]
             block = scratch + 8 * (BLOCKS + k * UFUNC_BLOCK)
+            arrays[first + k] = source if steps[k] == SIZE_T and not half else block
             if half:
-                widen(arrays[k], steps[k], pointer(block, f32), m)
-                arrays[k] = block
+                widen(source, steps[k], pointer(block, f32), m)
             elif steps[k] != SIZE_T:
-                gather_T(arrays[k], steps[k], pointer(block, T), m)
-                arrays[k] = block
+                gather_T(source, steps[k], pointer(block, T), m)
         out, block = args[n_inputs] + start * steps[n_inputs], scratch + 8 * (BLOCKS + n_inputs * UFUNC_BLOCK)
-        arrays[n_inputs] = out if direct else block
-        run_kernel_T(kernel, scratch, (1 << n_inputs) - 1, 1 << n_inputs, 0, m)
+        arrays[last] = out if direct else block
+        run_kernel_T(kernel, scratch, (1 << last) - 1, 1 << last, 0, m)
         if half:
             narrow(pointer(block, f32), out, steps[n_inputs], m)
         elif not direct:

@@ -11,6 +11,7 @@ import numpy as np
 from numba import cfunc, int64, types
 
 from .._generated import numba_formulas
+from .layout import UFUNC_BLOCK
 from .primitives import FLAGS, cached
 
 WORDS = types.CPointer(int64)
@@ -36,11 +37,15 @@ def _from_func_and_data():
 
 
 _alive = []  # what NumPy keeps pointers to
+_ones = [np.ones(UFUNC_BLOCK, dtype) for dtype in (np.float64, np.float32)]
 
 
-def make_ufunc(name, doc, n_inputs, kernel_f64, kernel_f32):
+def make_ufunc(name, doc, n_inputs, kernel_f64, kernel_f32, ones_first):
     """A ufunc of one output; its loops are float64 (first: integers take it), float32, and float16 by float32."""
-    data = np.array([[kernel_f64, n_inputs, 0], [kernel_f32, n_inputs, 0], [kernel_f32, n_inputs, 1]])
+    ones_f64, ones_f32 = (a.ctypes.data if ones_first else 0 for a in _ones)
+    data = np.array([
+        [kernel_f64, n_inputs, 0, ones_f64], [kernel_f32, n_inputs, 0, ones_f32], [kernel_f32, n_inputs, 1, ones_f32],
+    ])  # fmt: skip
     jobs = np.array([row.ctypes.data for row in data])
     double, single = (loop.address for loop in _loops())
     loops = np.array([double, single, single])
