@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import CASES
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -49,6 +51,27 @@ def test_demo_fails_below_97_percent():
     pytest.importorskip("rich")
     with pytest.raises(AssertionError, match="not over 97%"):
         run("-m", "fastloss", "demo", "--epochs", "1")
+
+
+def test_gallery_draws_every_elementwise_function(tmp_path):
+    pytest.importorskip("rich")
+    pytest.importorskip("matplotlib")
+    drawn = [case.name for case in CASES if case.family in ("activation", "elementwise")]
+    png = tmp_path / "gallery.png"
+    assert f"{len(set(drawn))} functions" in run("-m", "fastloss", "gallery", "--png", png)
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_gallery_says_what_it_needs(python):
+    program = """
+import sys
+sys.modules["matplotlib"] = None
+sys.argv = ["fastloss", "gallery"]
+import runpy
+runpy.run_module("fastloss", run_name="__main__")
+"""
+    done = python(program, check=False)
+    assert done.returncode != 0 and "the gallery needs matplotlib: pip install 'fastloss[demo]'" in done.stderr
 
 
 def test_bench_checks_then_times(tmp_path):
