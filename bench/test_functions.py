@@ -4,11 +4,11 @@ Each answer is first compared with the same call in the other dtype; tests/ comp
 """
 
 from functools import partial
+from inspect import signature
 
 import numpy as np
 import pytest
 
-from tests import reference
 from tests.cases import CASES, DTYPES
 
 from .measure import flatten
@@ -38,11 +38,17 @@ def call(case, part, arguments):
             return partial(in_place, param, function([param], lr=1e-3).step, [grad])
         case "step":
             param, grad = arguments[:2]
-            if case.reference is reference.sgd:
-                return partial(in_place, param, function, param, grad, lr=1e-3)
-            return partial(
-                in_place, param, function, param, grad, *np.zeros_like([param, param]), step=1, lr=1e-3
-            )
+            needed = [p for p in signature(function).parameters.values() if p.default is p.empty]
+            states = np.zeros((sum(p.kind is not p.KEYWORD_ONLY for p in needed) - 2, *param.shape), param.dtype)
+            return partial(in_place, param, function, param, grad, *states, step=1, lr=1e-3)
+        case "sparse":
+            param, grad = arguments[:2]
+            step = function(param, lr=1e-3).step
+            return partial(in_place, param, step, (np.arange(0, len(param), 40), grad[::40]))
+        case "closure":
+            param, goal = arguments[:2]
+            step = function(param, lr=1e-3).step
+            return partial(in_place, param, step, lambda: (0.5 * np.sum((param - goal) ** 2), param - goal))
         case "clip":
             return partial(function, list(arguments), max_norm=1.0)
         case "softmax":

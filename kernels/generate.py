@@ -248,8 +248,22 @@ class Translator(ast.NodeTransformer):
 
 def read_formulas(source, path, role):
     """The functions of one formula file, in the order of their definition."""
-    tree = ast.parse(source)
-    return [Formula(node, path, role) for node in tree.body if isinstance(node, ast.FunctionDef)]
+    nodes = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    if role == "step":
+        nodes += [averaged(node) for node in nodes if not node.name.startswith("_")]
+    return [Formula(node, path, role) for node in nodes]
+
+
+def averaged(node):
+    """<rule>_step as <rule>_ema_step, which adds a last state: the moving average of the new parameter."""
+    arrays, scalars = ([a.arg for a in arguments] for arguments in (node.args.args, node.args.kwonlyargs))
+    states = [name for name in arrays if name != "grad"]
+    text = f"""
+def {node.name.removesuffix("_step")}_ema_step({", ".join(arrays)}, ema, *, {", ".join(scalars)}, ema_weight):
+    {", ".join(states)} = {node.name}({", ".join(arrays + scalars)})
+    return {", ".join(states)}, _lerp(ema, param, ema_weight)
+"""
+    return ast.parse(text).body[0]
 
 
 def translate(formulas):

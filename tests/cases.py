@@ -10,6 +10,8 @@ one `Case(...)` here and one scalar function in reference.py; everything else fo
     rows         loss(x, target, ...)               reference: reference.Terms
     optimizer    Rule(params, ...).step(grads)      reference: param, grad, state -> param
     step         rule_step(param, grad, states...)  reference: the same
+    sparse       Rule(params).step((rows, values))  reference: the same
+    closure      Rule(params).step(closure)         reference: param, closure -> param
     clip         clip_grad_norm(grads, max_norm)    reference: (norm, clipped)
     sequence     loss(log_probs, targets, lengths)  reference: reference.Sequences; test_sequence.py
 
@@ -26,6 +28,8 @@ from zlib import crc32
 import numpy as np
 
 from tests import reference as ref
+from tests import reference_optim as ref_optim
+from tests.optimizers import RULES
 from tests.ulp import widen
 
 DTYPES = np.float32, np.float64
@@ -290,6 +294,31 @@ _BCE = {
     "divides_by": "count",
 }
 
+_MATRIX = {"shapes": ((6, 5),), "bench": ((1000, 1000),)}
+OPTIMIZERS = (
+    *(
+        Case(
+            name=f"optim.{rule.name}", family="optimizer", reference=rule.reference, inputs=tensors, ulp=STEP,
+            params=rule.settings, **({} if rule.elementwise else _MATRIX),
+        )
+        for rule in RULES
+    ),
+    *(
+        Case(name=f"optim.{rule.step}", family="step", reference=rule.reference, inputs=tensors, ulp=STEP, params=rule.settings)
+        for rule in RULES
+        if rule.step
+    ),
+    Case(
+        name="optim.SparseAdam", family="sparse", reference=ref_optim.sparse_adam, inputs=tensors, ulp=STEP,
+        bench=((10_000, 100),),
+    ),
+    Case(name="optim.LBFGS", family="closure", reference=ref_optim.lbfgs, inputs=tensors, ulp=STEP, bench=((1000,),)),
+    Case(
+        name="optim.clip_grad_norm", family="clip", reference=ref_optim.clip_grad_norm, inputs=tensors, ulp=ARITHMETIC,
+        params=({"max_norm": 1.0}, {"max_norm": 1e6}, {"max_norm": 0.5, "norm_type": np.inf}),
+    ),
+)  # fmt: skip
+
 CASES = (
     Case(name="sigmoid", family="activation", reference=ref.sigmoid, inputs=one, ulp=SIGMOID),
     Case(name="tanh", family="activation", reference=ref.tanh, inputs=one, ulp=TANH),
@@ -413,41 +442,7 @@ CASES = (
         name="ctc_loss", family="sequence", reference=ref.ctc_loss, inputs=sequences, ulp=SEQUENCES, shapes=((13, 4, 6),),
         bench=((50, 4, 30), (200, 32, 64), (150, 16, 5000)),
     ),
-    Case(
-        name="optim.SGD", family="optimizer", reference=ref.sgd, inputs=tensors, ulp=STEP,
-        params=(
-            {"lr": 0.125},
-            {"lr": 0.125, "momentum": 0.75, "dampening": 0.25, "weight_decay": 0.0625},
-            {"lr": 0.125, "momentum": 0.75, "nesterov": True, "maximize": True},
-        ),
-        bench=((10_000_000,),),
-    ),
-    Case(
-        name="optim.Adam", family="optimizer", reference=ref.adam, inputs=tensors, ulp=STEP,
-        params=({}, {"lr": 0.0625, "weight_decay": 0.125, "maximize": True}, {"amsgrad": True}),
-        bench=((10_000_000,),),
-    ),
-    Case(
-        name="optim.AdamW", family="optimizer", reference=ref.adamw, inputs=tensors, ulp=STEP,
-        params=({}, {"lr": 0.0625, "betas": (0.75, 0.875), "eps": 0.0009765625}, {"amsgrad": True}),
-        bench=((10_000_000,),),
-    ),
-    Case(
-        name="optim.sgd_step", family="step", reference=ref.sgd, inputs=tensors, ulp=STEP,
-        params=({"lr": 0.125}, {"lr": 0.125, "momentum": 0.75, "weight_decay": 0.0625, "nesterov": True}),
-    ),
-    Case(
-        name="optim.adam_step", family="step", reference=ref.adam, inputs=tensors, ulp=STEP,
-        params=({"lr": 0.0625}, {"lr": 0.125, "weight_decay": 0.125, "amsgrad": True}),
-    ),
-    Case(
-        name="optim.adamw_step", family="step", reference=ref.adamw, inputs=tensors, ulp=STEP,
-        params=({"lr": 0.0625}, {"lr": 0.125, "betas": (0.75, 0.875), "amsgrad": True}),
-    ),
-    Case(
-        name="optim.clip_grad_norm", family="clip", reference=ref.clip_grad_norm, inputs=tensors, ulp=ARITHMETIC,
-        params=({"max_norm": 1.0}, {"max_norm": 1e6}, {"max_norm": 0.5, "norm_type": np.inf}),
-    ),
+    *OPTIMIZERS,
 )  # fmt: skip
 
 # Public names that compute nothing: their tests are in test_package.py and test_threads.py.

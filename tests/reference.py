@@ -449,53 +449,6 @@ def ctc_by_paths(log_probs, target, blank=0):
     return -mp.log(total) if total else INF
 
 
-# Optimizer steps: param, grad, state -> param, state, as Algorithm boxes print them
-
-
-def sgd(param, grad, state, *, lr, momentum=0, dampening=0, weight_decay=0, nesterov=False, maximize=False):
-    g = (-grad if maximize else grad) + weight_decay * param
-    if momentum:
-        first = "buffer" not in state
-        state["buffer"] = g if first else momentum * state["buffer"] + (1 - dampening) * g
-        g = g + momentum * state["buffer"] if nesterov else state["buffer"]
-    return param - lr * g
-
-
-def adam(
-    param, grad, state, *, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False,
-    maximize=False, decoupled=False,
-):  # fmt: skip
-    g = -grad if maximize else grad
-    if decoupled:
-        param = param * (1 - lr * weight_decay)
-    else:
-        g = g + weight_decay * param
-    t = state["step"] = state.get("step", 0) + 1
-    m = state["m"] = betas[0] * state.get("m", 0) + (1 - betas[0]) * g
-    v = state["v"] = betas[1] * state.get("v", 0) + (1 - betas[1]) * g**2
-    v_hat = v / (1 - betas[1] ** t)
-    if amsgrad:
-        v_hat = state["top"] = np.maximum(state.get("top", 0), v) / (1 - betas[1] ** t)
-        state["top"] = state["top"] * (1 - betas[1] ** t)
-    return param - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v_hat) + eps)
-
-
-def adamw(param, grad, state, *, weight_decay=1e-2, **keywords):
-    return adam(param, grad, state, weight_decay=weight_decay, decoupled=True, **keywords)
-
-
-def clip_grad_norm(grads, max_norm, norm_type=2):
-    """The norm of all gradients together, and each times min(1, max_norm / (norm + 1e-6))."""
-    together = np.concatenate([np.ravel(g) for g in grads]).astype(np.longdouble)
-    norm = (
-        np.abs(together).max()
-        if norm_type == np.inf
-        else (np.abs(together) ** norm_type).sum() ** (1 / norm_type)
-    )
-    factor = min(np.longdouble(1), max_norm / (norm + np.longdouble(1e-6)))
-    return norm, [g.astype(np.longdouble) * factor for g in grads]
-
-
 def _where(condition, a, b):
     """numpy.where that keeps mpmath numbers."""
     a = np.asarray(a, dtype=object)

@@ -339,50 +339,6 @@ def _cancelled(x, keywords):
     return (np.abs(b) * wide).sum(axis=axis) / total
 
 
-OPTIMIZERS = [(c, n) for c in CASES if c.family == "optimizer" for n in range(len(c.params))]
-
-
-@pytest.mark.parametrize("case, number", OPTIMIZERS, ids=lambda v: getattr(v, "name", v))
-def test_optimizer(case, number, dtype, engine):
-    """Three steps against the textbook, each in ULP of the larger of parameter and update."""
-    keywords = case.params[number]
-    param, *grads = case.inputs(np.random.default_rng(0), dtype, case.shapes[0])
-    ours = param.copy()
-    rule = case.function(ours, **keywords)
-    keywords = {"lr": 1e-3} | keywords
-    state, wide = {}, param.astype(np.longdouble)
-    for grad in grads:
-        rule.step(grad)
-        size = np.abs(wide)
-        wide = case.reference(wide, grad.astype(np.longdouble), state, **keywords)
-        assert_close(ours, wide, 3 * STEP.limit("value", dtype), np.maximum(size, keywords["lr"]), case.name)
-
-
-STATES = {
-    "optim.sgd_step": ("momentum_buffer",),
-    "optim.adam_step": ("exp_avg", "exp_avg_sq"),
-    "optim.adamw_step": ("exp_avg", "exp_avg_sq"),
-}
-STEPS = [(c, n) for c in CASES if c.family == "step" for n in range(len(c.params))]
-
-
-@pytest.mark.parametrize("case, number", STEPS, ids=lambda v: getattr(v, "name", v))
-def test_step_function(case, number, dtype, engine):
-    keywords = dict(case.params[number])
-    param, *grads = case.inputs(np.random.default_rng(0), dtype, case.shapes[0])
-    ours, states = param.copy(), {name: np.zeros_like(param) for name in STATES[case.name]}
-    if keywords.get("amsgrad"):
-        states["max_exp_avg_sq"] = np.zeros_like(param)
-    state, wide = {}, param.astype(np.longdouble)
-    for done, grad in enumerate(grads):
-        count = {"first": done == 0} if "sgd" in case.name else {"step": done + 1}
-        given = {name: value for name, value in keywords.items() if name != "amsgrad"}
-        assert case.function(ours, grad, **states, **count, **given) is None
-        size = np.abs(wide)
-        wide = case.reference(wide, grad.astype(np.longdouble), state, **keywords)
-        assert_close(ours, wide, 3 * STEP.limit("value", dtype), np.maximum(size, keywords["lr"]), case.name)
-
-
 @pytest.mark.parametrize("number", range(3))
 def test_clip_grad_norm(number, dtype):
     case = next(c for c in CASES if c.family == "clip")

@@ -3,6 +3,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..tensors import Tensors
+
 Real = NDArray[np.float32] | NDArray[np.float64]
 Mode = Literal["v", "vg", "vgh", "g"]
 
@@ -30,8 +32,8 @@ def nll_loss(mode: Mode, x: Real, target: NDArray[Any], class_weight: Real | Non
 def ctc(x: Real, labels: NDArray[np.int64], offsets: NDArray[np.int64], n_frames: NDArray[np.int64], n_labels: NDArray[np.int64],
         used: NDArray[np.int64], blank: int, logits: bool, zero_infinity: bool, scale: NDArray[np.float64] | None,
         value: NDArray[np.float64], grad: Real | None) -> None: ...
-def matches(grads: list[Any], params: list[Real], owners: set[int]) -> bool: ...
-def step(formula: str, tensors: list[tuple[Real, ...]], grads: list[Real], params: tuple[float, ...]) -> None: ...
+def matches(grads: list[Any], params: list[Real], lows: NDArray[np.int64], highs: NDArray[np.int64]) -> bool: ...
+def step(formula: str, tensors: Tensors, grads: list[Real], params: tuple[float, ...]) -> None: ...
 def fast_logsumexp(x: Any, axis: Any) -> Any: ...
 
 class Calls:

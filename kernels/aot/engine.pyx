@@ -56,7 +56,6 @@ cdef enum:
     BLOCK = 1024          # elements that stay in the first-level cache between a kernel and the sum
     SMALL = 4096          # elements up to which neither threads nor the interpreter's lock matter
     CHUNK = 65536         # elements of one task and one partial sum
-    STEP_CHUNK = 32768    # elements of one task of an optimizer step
     MAX_ARRAYS = 8
     MAX_PARAMS = 16
 
@@ -534,103 +533,115 @@ def ctc(x, labels, offsets, n_frames, n_labels, used, int64_t blank, bint logits
 
 # ---- optimizer steps ----------------------------------------------------------------------------------------------
 
-cdef struct Piece:
-    Py_ssize_t tensor, start
-
-
 cdef struct StepJob:
     kernel_t kernel
-    char** arrays             # n_arrays pointers a tensor
-    Py_ssize_t* lengths
-    Piece* pieces
+    const int64_t* addresses  # n_arrays - 1 a tensor: the parameter and its states
+    const int64_t* pieces     # (tensor, start, length)
+    const int64_t* tasks      # task i: pieces tasks[i] to tasks[i + 1]
+    char** grads
     Py_ssize_t n_arrays, size
     double params[MAX_PARAMS]
 
 
-cdef void step_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
+cdef void step_task(void* context, Py_ssize_t task) noexcept nogil:
     cdef StepJob* job = <StepJob*> context
-    cdef Piece piece = job.pieces[chunk]
+    cdef const int64_t* piece
+    cdef const int64_t* addresses
     cdef char* arrays[MAX_ARRAYS]
+    cdef Py_ssize_t p, at, i
+    for p in range(job.tasks[task], job.tasks[task + 1]):
+        piece = job.pieces + 3 * p
+        addresses = job.addresses + piece[0] * (job.n_arrays - 1)
+        at = piece[1] * job.size
+        arrays[0], arrays[1] = <char*> <uintptr_t> addresses[0] + at, job.grads[piece[0]] + at
+        for i in range(2, job.n_arrays):
+            arrays[i] = <char*> <uintptr_t> addresses[i - 1] + at
+        run_step(job, arrays, piece[2])
+
+
+cdef void run_step(StepJob* job, char** arrays, Py_ssize_t n) noexcept nogil:
+    """Whole vectors in place; the rest through a padded copy. The gradient, arrays[1], is only read."""
     cdef char tail[MAX_ARRAYS][LANES * 8]
-    cdef Py_ssize_t n = min(STEP_CHUNK, job.lengths[piece.tensor] - piece.start), whole = n - n % LANES, i
-    for i in range(job.n_arrays):
-        arrays[i] = job.arrays[piece.tensor * job.n_arrays + i] + piece.start * job.size
+    cdef void* tails[MAX_ARRAYS]
+    cdef Py_ssize_t whole = n - n % LANES, rest = (n - whole) * job.size, i
     if whole:
         job.kernel(<void**> arrays, job.params, whole)
-    if n == whole:
+    if not rest:
         return
-    memset(tail, 0, sizeof(tail))
-    for i in range(job.n_arrays):
-        memcpy(tail[i], arrays[i] + whole * job.size, (n - whole) * job.size)
-    cdef void* tails[MAX_ARRAYS]
     for i in range(job.n_arrays):
         tails[i] = tail[i]
+        memset(tail[i], 0, LANES * job.size)
+        memcpy(tail[i], arrays[i] + whole * job.size, rest)
     job.kernel(tails, job.params, LANES)
     for i in range(job.n_arrays):
-        if i != 1:                                       # the gradient is only read
-            memcpy(arrays[i] + whole * job.size, tail[i], (n - whole) * job.size)
+        if i != 1:
+            memcpy(arrays[i] + whole * job.size, tail[i], rest)
 
 
-def matches(list grads, list params, owners):
-    """Whether every gradient is a plain array of its parameter's shape and dtype that shares no memory with the owners (ids)."""
-    cdef Py_ssize_t i
+def matches(list grads, list params, lows, highs):
+    """Whether every gradient is a plain array of its parameter's shape and dtype, away from the memory between lows and highs.
+
+    lows are sorted addresses where memory in use begins, highs[i] is the largest end among the first i + 1.
+    """
+    cdef Py_ssize_t i, first, last, middle, n = cnp.PyArray_SIZE(lows)
+    cdef const int64_t* low = <const int64_t*> data_of(lows)
+    cdef const int64_t* high = <const int64_t*> data_of(highs)
+    cdef int64_t start, stop
     cdef cnp.ndarray g, p
     if len(grads) != len(params):
         return False
     for i in range(len(grads)):
         if not plain(grads[i]):
             return False
-        g, p = grads[i], params[i]
-        if cnp.PyArray_TYPE(g) != cnp.PyArray_TYPE(p) or not same_shape(g, p) or id(g) in owners:
+        g, p = <cnp.ndarray> grads[i], <cnp.ndarray> params[i]
+        if cnp.PyArray_TYPE(g) != cnp.PyArray_TYPE(p) or not same_shape(g, p):
             return False
-        base = (<object> g).base
-        if base is not None and id(base) in owners:
+        start = <int64_t> <uintptr_t> cnp.PyArray_DATA(g)
+        stop = start + cnp.PyArray_NBYTES(g)
+        first, last = 0, n
+        while first < last:
+            middle = (first + last) // 2
+            if low[middle] < stop:
+                first = middle + 1
+            else:
+                last = middle
+        if first and high[first - 1] > start:
             return False
     return True
 
 
-def step(str formula, list tensors, list grads, tuple params):
-    """One optimizer step over (param, *states) of one dtype and their gradients, in one parallel region."""
+def step(str formula, tensors, list grads, tuple params):
+    """One optimizer step over Tensors and their gradients, in one parallel region."""
     cdef StepJob job
-    cdef Py_ssize_t i, j, n, start, n_pieces = 0, work = 0, n_tensors = len(tensors)
-    cdef tuple arrays
-    if n_tensors == 0:
-        return
-    job.n_arrays = len(<tuple> tensors[0]) + 1
-    job.size = 8 if is_double((<tuple> tensors[0])[0]) else 4
+    cdef Py_ssize_t i, n_tasks, work = tensors.elements
+    cdef cnp.ndarray addresses = tensors.addresses, tasks = tensors.tasks
+    cdef char* few[16]
+    cdef Buffer many
+    job.size = tensors.itemsize
     job.kernel = TABLE.step[<int> STEP_INDEX[formula]][job.size == 8]
+    job.n_arrays = addresses.shape[1] + 1
+    job.addresses, job.pieces, job.tasks = <int64_t*> data_of(addresses), <int64_t*> data_of(tensors.pieces), <int64_t*> data_of(tasks)
     for i in range(len(params)):
         job.params[i] = params[i]
-    cdef Buffer pointers = Buffer(n_tensors * (job.n_arrays * sizeof(void*) + sizeof(Py_ssize_t)))
-    job.arrays = <char**> pointers.data
-    job.lengths = <Py_ssize_t*> (job.arrays + n_tensors * job.n_arrays)
-    for i in range(n_tensors):
-        arrays = <tuple> tensors[i]
-        n = cnp.PyArray_SIZE(arrays[0])
-        job.lengths[i] = n
-        work += n
-        n_pieces += (n + STEP_CHUNK - 1) // STEP_CHUNK
-        job.arrays[i * job.n_arrays] = data_of(arrays[0])
-        job.arrays[i * job.n_arrays + 1] = data_of(grads[i])
-        for j in range(1, job.n_arrays - 1):
-            job.arrays[i * job.n_arrays + j + 1] = data_of(arrays[j])
-    cdef Buffer pieces = Buffer(n_pieces * sizeof(Piece))
-    job.pieces = <Piece*> pieces.data
-    n_pieces = 0
-    for i in range(n_tensors):
-        for start from 0 <= start < job.lengths[i] by STEP_CHUNK:
-            job.pieces[n_pieces].tensor, job.pieces[n_pieces].start = i, start
-            n_pieces += 1
+    job.grads = few
+    if len(grads) > 16:
+        many = Buffer(len(grads) * sizeof(void*))
+        job.grads = <char**> many.data
+    for i in range(len(grads)):
+        job.grads[i] = data_of(grads[i])
+    n_tasks = tasks.shape[0] - 1
     cdef fl_status status = fl_save_status()
-    with nogil:                                          # a step that has begun is finished: no look at interrupts
-        Pool.run(step_chunk, &job, n_pieces, THREADS if work > CHUNK else 1, <Poll> never)
-        fl_restore_status(status)
+    if work <= SMALL:
+        for i in range(n_tasks):
+            step_task(&job, i)
+    else:
+        with nogil:                                      # a step that has begun is finished: no look at interrupts
+            Pool.run(step_task, &job, n_tasks, THREADS if work > CHUNK else 1, <Poll> never)
+    fl_restore_status(status)
 
 
 cdef int never() noexcept nogil:
     return 0
-
-
 
 
 include "ufuncs.pxi"

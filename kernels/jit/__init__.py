@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 name = "numba"
-STEP_CHUNK = 32768  # elements of a task of an optimizer step
 WANTED = {"v": 0b001, "vg": 0b011, "vgh": 0b111, "g": 0b010}  # of value, grad, hess
 
 
@@ -199,21 +198,12 @@ def _frames(array):
 
 
 def step(formula, tensors, grads, params):
-    """One optimizer step over (param, *states) of one dtype and their gradients, in one parallel region."""
-    tensors = [(t[0], grad, *t[1:]) for t, grad in zip(tensors, grads, strict=True) if t[0].size]
-    if not tensors:
-        return
-    itemsize = tensors[0][0].itemsize
-    kernel = _element_kernel(f"{formula}_update", itemsize)
-    addresses = np.array([[a.ctypes.data for a in t] for t in tensors])
-    lengths = np.array([t[0].size for t in tensors])
-    n_pieces = -(-lengths // STEP_CHUNK)
-    owner = np.repeat(np.arange(len(tensors)), n_pieces)
-    start = (np.arange(len(owner)) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)) * STEP_CHUNK
-    pieces = np.stack([owner, start, np.minimum(STEP_CHUNK, lengths[owner] - start)], axis=1)
+    """One optimizer step over Tensors and their gradients, in one parallel region."""
+    kernel = _element_kernel(f"{formula}_update", tensors.itemsize)
+    addresses = np.insert(tensors.addresses, 1, [g.ctypes.data for g in grads], axis=1)
     run(
-        _kernel("step", tensors[0][0]), len(pieces), int(lengths.sum()), SCRATCH_BYTES, kernel.address, addresses,
-        addresses.shape[1], pieces, np.array(params, np.float64), keep=tensors, interruptible=False,
+        _kernel("step", grads[0]), len(tensors.pieces), tensors.elements, SCRATCH_BYTES, kernel.address, addresses,
+        addresses.shape[1], tensors.pieces, np.array(params, np.float64), keep=(tensors, grads), interruptible=False,
     )  # fmt: skip
 
 

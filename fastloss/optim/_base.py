@@ -1,0 +1,355 @@
+"""What every optimizer does: it keeps parameters and states and makes one pass over them a step."""
+
+from inspect import signature
+from itertools import combinations
+from math import inf
+
+import numpy as np
+
+from .._config import compiled, kernels
+from ..kernels.tensors import Tensors
+from . import _check
+from ._check import NATIVE
+from ._clip import clip_factor, total_norm
+from ._tree import kind, leaves, matched, names
+
+_engine = compiled()
+
+
+def _order(array):
+    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+
+
+def _flat(array, order):
+    """The elements in `order`, aligned and native: a view where there is one."""
+    if not (array.flags.aligned and array.dtype.isnative):
+        array = array.astype(NATIVE[array.dtype])
+    return array.ravel(order)
+
+
+def _finish(*calls):
+    """All calls, each (function, *arguments): Ctrl-C waits until the step is finished."""
+    interrupt = None
+    for function, *arguments in calls:
+        try:
+            function(*arguments)
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+def _intervals(arrays):
+    """Addresses where arrays begin, sorted, and the largest end among the first 1, 2, ... of them."""
+    bounds = np.array(sorted(map(np.lib.array_utils.byte_bounds, arrays)), np.int64).reshape(-1, 2)
+    return bounds[:, 0].copy(), np.maximum.accumulate(bounds[:, 1])
+
+
+def _neighbours(arrays):
+    """Pairs that may overlap: in order of address, those that begin before another has ended."""
+    bounds = np.lib.array_utils.byte_bounds
+    near = []
+    for low, high, j in sorted((*bounds(array), j) for j, array in enumerate(arrays) if array.size):
+        near = [(end, i) for end, i in near if end > low]
+        yield from (sorted((i, j)) for _, i in near)
+        near.append((high, j))
+
+
+class _Group:
+    """Parameters of one dtype that have seen the same number of updates: one call of the backend."""
+
+    __slots__ = "members", "tensors", "updates"
+
+    def __init__(self, members, rows, updates):
+        self.members, self.updates = members, updates
+        self.tensors = Tensors(rows)
+
+
+class Optimizer:
+    """Base of the optimizers.
+
+    A subclass is its constructor, whose arguments become attributes of the same names, the names of its
+    states, and a rule: (step, scale, **settings) -> (formula, scalars), with step 1, 2, ... and
+    scale the factor on the gradient.
+    """
+
+    _states = ()  # names of the states that are like their parameter
+    _settled = inf  # updates after which a parameter's age changes nothing
+    _checks = {}  # of settings for which they differ from other optimizers'
+    maximize = False
+    ema_decay = None
+
+    def __init_subclass__(cls):
+        if hasattr(cls, "_rule"):
+            cls._rule_settings = tuple(signature(cls._rule).parameters)[2:]
+
+    def _start(self, params, arguments):
+        """`arguments` are the constructor's locals()."""
+        settings = {name: value for name, value in arguments.items() if name not in ("self", "params")}
+        _check.settings(settings, self._checks)
+        if "ema" in settings:
+            settings["ema_decay"] = settings.pop("ema")
+        for name, value in settings.items():
+            setattr(self, name, tuple(value) if isinstance(value, list) else value)
+        self._settings = tuple(settings)
+        self._keys, arrays = leaves(params)
+        if not arrays:
+            raise ValueError("params is empty; it must hold at least one array")
+        if len({*map(str, self._keys or ())}) < len(self._keys or ()):
+            raise ValueError(f"params has keys {self._keys}; they must differ as text")
+        labels = names("params", self._keys)
+        self._params = list(map(_check.writable, arrays, labels))
+        _check.separate(self._params, labels, _neighbours(self._params))
+        self._steps = 0
+        self._updates = np.zeros(len(arrays), np.int64)
+        self._state = {name: list(map(self._like, self._params)) for name in self._states}
+        if self.ema_decay is not None:
+            self._state["ema"] = list(map(self._like, self._params, self._params))
+        self._bind()
+
+    @staticmethod
+    def _like(param, value=0):
+        state = np.empty(param.shape, NATIVE[param.dtype], _order(param))
+        state[...] = value
+        return state
+
+    def _bind(self):
+        """What does not change from step to step: flat views; buffers for parameters that have none."""
+        self._orders = list(map(_order, self._params))
+        self._in_c_order = "F" not in self._orders
+        self._dtypes = [NATIVE[p.dtype] for p in self._params]
+        columns = [list(map(_flat, self._params, self._orders))]
+        for name in (*self._states, *["ema"] * ("ema" in self._state)):
+            columns.append([_flat(s, order) for s, order in zip(self._state[name], self._orders)])
+        self._rows = list(zip(*columns))
+        self._strided = [
+            i for i, f in enumerate(columns[0]) if f.size and not np.may_share_memory(f, self._params[i])
+        ]
+        self._lows, self._highs = _intervals([*self._params, *(a for row in self._rows for a in row)])
+        self._regroup()
+
+    def _regroup(self):
+        self._groups = self._grouped(range(len(self._params)))
+
+    def _grouped(self, members):
+        groups = {}
+        for i in members:
+            if self._params[i].size:
+                age = int(self._updates[i])
+                groups.setdefault((self._dtypes[i], min(age, self._settled)), []).append(i)
+        return [_Group(group, [self._rows[i] for i in group], int(self._updates[group[0]])) for group in groups.values()]
+
+    # Settings
+
+    def _now(self, setting):
+        value = getattr(self, setting)
+        if type(value) is float and value >= 0:
+            return value
+        if callable(value):
+            value = np.asarray(value(self._steps)).item()
+        _check.number(setting, value)
+        return float(value)
+
+    def _values(self):
+        """The arguments of the rule at this step."""
+        values = {name: getattr(self, name) for name in self._rule_settings}
+        if "lr" in values:
+            values["lr"] = self._now("lr")
+        return values
+
+    # Gradients
+
+    def _converted(self, i, grad, name):
+        """The gradient flat and native, in memory of its own; None where there is none."""
+        if grad is None:
+            return None
+        grad = _check.gradient(grad, name, self._params[i].shape, self._dtypes[i])
+        flat = _flat(grad, self._orders[i])
+        low, high = np.lib.array_utils.byte_bounds(flat)
+        before = np.searchsorted(self._lows, high)
+        return flat.copy() if before and self._highs[before - 1] > low else flat
+
+    def _directions(self, grads, scale, values):
+        """What the rule takes in place of the gradients, and calls (function, *arguments) that change states."""
+        return grads, ()
+
+    def step(self, grads, *, grad_scale=1.0, max_norm=None):
+        """Update every parameter in place.
+
+        Parameters
+        ----------
+        grads : array, list, tuple or dict of arrays
+            Gradients, structured as the parameters, of their shapes and dtypes (float16 and
+            bfloat16 are widened). None leaves a parameter and its states alone.
+        grad_scale : float
+            Factor on every gradient, in the same pass.
+        max_norm : float, optional
+            Scale the gradients down, in the same pass, to this 2-norm over all of them, as
+            `clip_grad_norm`; `grads` itself does not change.
+
+        Raises
+        ------
+        ValueError
+            Structure, shape or dtype differ from the parameters'. Nothing has changed.
+        """
+        grads = matched(grads, self._keys)
+        groups = self._groups
+        used = None
+        if not (
+            _engine is not None
+            and self._in_c_order
+            and _engine.matches(grads, self._params, self._lows, self._highs)
+        ):
+            grads = list(map(self._converted, range(len(grads)), grads, names("grads", self._keys)))
+            if any(grad is None for grad in grads):
+                used = [i for i, grad in enumerate(grads) if grad is not None]
+                groups = self._grouped(used)
+        scale = -grad_scale if self.maximize else grad_scale
+        if max_norm is not None:
+            _check.number("max_norm", max_norm)
+            scale *= clip_factor(abs(scale) * total_norm([g for g in grads if g is not None], 2), max_norm)
+        values = self._values()
+        grads, changes = self._directions(grads, scale, values)
+        jobs = []
+        for group in groups:
+            formula, scalars = self._rule(group.updates + 1, scale, **values)
+            if self.ema_decay is not None:
+                formula, scalars = formula.replace("_step", "_ema_step"), (*scalars, 1 - self.ema_decay)
+            whole = len(group.members) == len(grads)
+            jobs.append((formula, group.tensors, grads if whole else [grads[i] for i in group.members], scalars))
+        self._run(jobs, changes, used)
+
+    def _run(self, jobs, changes, used):
+        strided = [
+            (self._params[i], self._rows[i][0].reshape(self._params[i].shape, order=self._orders[i]))
+            for i in self._strided
+            if used is None or i in used
+        ]
+        for param, buffer in strided:
+            np.copyto(buffer, param)
+        run = kernels().step
+        _finish(
+            *((run, *job) for job in jobs),
+            *((np.copyto, param, buffer) for param, buffer in strided),
+            *changes,
+            (self._count, used),
+        )
+
+    def _count(self, used):
+        self._steps += 1
+        if used is None:
+            self._updates += 1
+            for group in self._groups:
+                group.updates += 1
+        else:
+            self._updates[used] += 1
+            self._regroup()
+
+    # State
+
+    @property
+    def ema(self):
+        """The averaged parameters, structured as the parameters; None without ``ema=``."""
+        averages = self._state.get("ema")
+        if averages is None or self._keys is None:
+            return averages and averages[0]
+        return dict(zip(self._keys, averages)) if isinstance(self._keys, list) else averages
+
+    def _named_states(self):
+        for state, arrays in self._state.items():
+            for key, array in zip(self._keys or [None], arrays):
+                if array is not None:
+                    yield state if self._keys is None else f"{state}.{key}", array
+
+    def _numbers(self):
+        """Settings that are kept in a state_dict: neither None nor functions."""
+        settings = {name: getattr(self, name) for name in self._settings}
+        return {k: v for k, v in settings.items() if v is not None and not callable(v)}
+
+    def state_dict(self):
+        """Copies of all states and settings, by flat string keys: fit for ``np.savez``.
+
+        Schedules are functions and are left out; ``step`` is where they go on.
+        """
+        return {
+            "step": np.int64(self._steps),
+            "updates": self._updates.copy(),
+            **{name: np.asarray(value)[()] for name, value in self._numbers().items()},
+            **{key: array.copy() for key, array in self._named_states()},
+        }
+
+    def load_state_dict(self, state):
+        """Go on from a `state_dict`, to the bit; a setting that is a schedule here stays.
+
+        Raises
+        ------
+        ValueError
+            Keys, shapes or dtypes do not fit these parameters. Nothing has changed.
+        """
+        state = {key: np.asarray(state[key]) for key in state}
+        states = dict(self._named_states())
+        needed = {"step", "updates", *states}
+        if odd := (needed - state.keys()) | (state.keys() - needed - {*self._settings}):
+            raise ValueError(f"state lacks or must lack {sorted(odd)}, to fit this optimizer")
+        for key, array in (*states.items(), ("updates", self._updates)):
+            came = state[key]
+            if (came.shape, came.dtype) != (array.shape, array.dtype):
+                raise ValueError(
+                    f"state[{key!r}] has shape {came.shape} and dtype {came.dtype}; "
+                    f"they must be {array.shape} and {array.dtype}"
+                )
+        for key, array in states.items():
+            array[...] = state[key]
+        self._load_settings(state)
+        self._steps = int(state["step"])
+        self._updates = state["updates"].copy()
+        self._regroup()
+
+    def _load_settings(self, state):
+        for name in self._settings:
+            if name in state and not callable(getattr(self, name)):
+                value = state[name].tolist()
+                setattr(self, name, tuple(value) if isinstance(value, list) else value)
+
+    def __getstate__(self):
+        # views do not survive a pickle or a copy as views
+        derived = ("_rows", "_groups", "_lows", "_highs")
+        return {name: value for name, value in vars(self).items() if name not in derived}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._bind()
+
+    def __repr__(self):
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._settings)
+        return f"{type(self).__name__}(<{kind(self._keys)}>, {settings})"
+
+
+def step_one(rule, param, grad, states, step, maximize, **settings):
+    """One parameter, its gradient and its states; what is not contiguous goes through a copy."""
+    _check.settings(settings)
+    if callable(settings.get("lr")) or callable(settings.get("momentum")):
+        raise TypeError("lr and momentum are numbers here; schedules are for the classes")
+    _check.step(step)
+    labels = ["param", *states]
+    arrays = list(map(_check.writable, (param, *states.values()), labels))
+    param = arrays[0]
+    for array, label in zip(arrays, labels):
+        _check.like(array, label, param)
+    _check.separate(arrays, labels, combinations(range(len(arrays)), 2))
+    order = _order(param)
+    grad = _flat(_check.gradient(grad, "grad", param.shape, NATIVE[param.dtype]), order)
+    if any(np.may_share_memory(grad, array) for array in arrays):
+        grad = grad.copy()
+    flat = [_flat(array, order) for array in arrays]
+    copies = [
+        (array, f.reshape(array.shape, order=order))
+        for array, f in zip(arrays, flat)
+        if not np.may_share_memory(array, f)
+    ]
+    if param.size:
+        formula, scalars = rule(step, -1.0 if maximize else 1.0, **settings)
+        _finish(
+            (kernels().step, formula, Tensors([flat]), [grad], scalars),
+            *((np.copyto, array, copy) for array, copy in copies),
+        )
