@@ -6,7 +6,7 @@
 0.4076
 """
 
-from . import _config, activations, classification, optim, regression, sequence, softmax as _softmax
+from . import _config, activations, classification, optim, regression, schedules, sequence, softmax as _softmax
 from ._config import (
     backend,
     get_backend,
@@ -29,6 +29,7 @@ __all__ = [
     "get_backend",
     "get_num_threads",
     "optim",
+    "schedules",
     "set_backend",
     "set_num_threads",
     "show_config",

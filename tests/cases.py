@@ -447,7 +447,7 @@ CASES = (
 
 # Public names that compute nothing: their tests are in test_package.py and test_threads.py.
 CONTROL = {
-    "Partial", "optim", "backend", "set_backend", "get_backend", "threads", "set_num_threads", "get_num_threads",
+    "Partial", "optim", "schedules", "backend", "set_backend", "get_backend", "threads", "set_num_threads", "get_num_threads",
     "show_config",
 }  # fmt: skip
 
