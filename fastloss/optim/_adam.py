@@ -551,13 +551,13 @@ class SparseAdam(Optimizer):
             for i, (pair, name) in enumerate(zip(matched(grads, self._keys), names("grads", self._keys)))
             if pair is not None
         ]
-        values = self._values()
+        values, updates = self._values(), self._updates().tolist()
         jobs, changes = [], []
         for i, rows, grad in pairs:
             if grad.size:
                 arrays = self._params[i], *(self._state[name][i] for name in self._states)
                 parts = [np.ascontiguousarray(array[rows], grad.dtype) for array in arrays]
-                formula, scalars = self._rule(int(self._updates[i]) + 1, scale, **values)
+                formula, scalars = self._rule(updates[i] + 1, scale, *values)
                 jobs.append((formula, Tensors([parts]), [grad], scalars))
-                changes += [(array.__setitem__, rows, part) for array, part in zip(arrays, parts)]
+                changes += [(array.__setitem__, (rows, part)) for array, part in zip(arrays, parts)]
         self._run(jobs, changes, [i for i, *_ in pairs])

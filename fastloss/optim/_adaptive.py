@@ -183,7 +183,7 @@ def adadelta_step(
     )  # fmt: skip
 
 
-def _rmsprop(step, scale, lr, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False):
+def _rmsprop(step, scale, lr, momentum=0, alpha=0.99, eps=1e-8, weight_decay=0, centered=False):
     """`momentum` None is RMSprop without a buffer."""
     option = "_centered" * centered + "_momentum" * (momentum is not None)
     scalars = (scale, weight_decay, lr, alpha, 1 - alpha, eps)
@@ -246,9 +246,8 @@ class RMSprop(Optimizer):
         self._start(params, locals())
 
     def _values(self):
-        values = super()._values()
-        values["momentum"] = self._now("momentum") if "momentum_buffer" in self._states else None
-        return values
+        lr, _, *others = super()._values()
+        return lr, self._now("momentum") if "momentum_buffer" in self._states else None, *others
 
 
 def rmsprop_step(

@@ -3,6 +3,7 @@
 from inspect import signature
 from itertools import combinations
 from math import inf
+from operator import itemgetter
 
 import numpy as np
 
@@ -27,10 +28,10 @@ def _flat(array, order):
     return array.ravel(order)
 
 
-def _finish(*calls):
-    """All calls, each (function, *arguments): Ctrl-C waits until the step is finished."""
+def _finish(calls):
+    """All calls, each (function, arguments): Ctrl-C waits until the step is finished."""
     interrupt = None
-    for function, *arguments in calls:
+    for function, arguments in calls:
         try:
             function(*arguments)
         except KeyboardInterrupt as error:
@@ -56,7 +57,7 @@ def _neighbours(arrays):
 
 
 class _Group:
-    """Parameters of one dtype that have seen the same number of updates: one call of the backend."""
+    """Parameters of one dtype and age, of `updates` before those that all have seen since: one call of the backend."""
 
     __slots__ = "members", "tensors", "updates"
 
@@ -69,7 +70,7 @@ class Optimizer:
     """Base of the optimizers.
 
     A subclass is its constructor, whose arguments become attributes of the same names, the names of its
-    states, and a rule: (step, scale, **settings) -> (formula, scalars), with step 1, 2, ... and
+    states, and a rule: (step, scale, lr, *settings) -> (formula, scalars), with step 1, 2, ... and
     scale the factor on the gradient.
     """
 
@@ -81,7 +82,7 @@ class Optimizer:
 
     def __init_subclass__(cls):
         if hasattr(cls, "_rule"):
-            cls._rule_settings = tuple(signature(cls._rule).parameters)[2:]
+            cls._arguments = itemgetter(*list(signature(cls._rule).parameters)[2:])
 
     def _start(self, params, arguments):
         """`arguments` are the constructor's locals()."""
@@ -101,7 +102,7 @@ class Optimizer:
         self._params = list(map(_check.writable, arrays, labels))
         _check.separate(self._params, labels, _neighbours(self._params))
         self._steps = 0
-        self._updates = np.zeros(len(arrays), np.int64)
+        self._base, self._since = np.zeros(len(arrays), np.int64), 0
         self._state = {name: list(map(self._like, self._params)) for name in self._states}
         if self.ema_decay is not None:
             self._state["ema"] = list(map(self._like, self._params, self._params))
@@ -126,18 +127,22 @@ class Optimizer:
             i for i, f in enumerate(columns[0]) if f.size and not np.may_share_memory(f, self._params[i])
         ]
         self._lows, self._highs = _intervals([*self._params, *(a for row in self._rows for a in row)])
-        self._regroup()
+        self._regroup(self._updates())
 
-    def _regroup(self):
+    def _regroup(self, updates):
+        """Parameters by what one call of the backend takes; _since counts the steps of all from here."""
+        self._base, self._since = updates, 0
         self._groups = self._grouped(range(len(self._params)))
 
     def _grouped(self, members):
         groups = {}
         for i in members:
             if self._params[i].size:
-                age = int(self._updates[i])
-                groups.setdefault((self._dtypes[i], min(age, self._settled)), []).append(i)
-        return [_Group(group, [self._rows[i] for i in group], int(self._updates[group[0]])) for group in groups.values()]
+                age = min(int(self._base[i]) + self._since, self._settled)
+                groups.setdefault((self._dtypes[i], age), []).append(i)
+        return [
+            _Group(group, [self._rows[i] for i in group], int(self._base[group[0]])) for group in groups.values()
+        ]
 
     # Settings
 
@@ -151,11 +156,8 @@ class Optimizer:
         return float(value)
 
     def _values(self):
-        """The arguments of the rule at this step."""
-        values = {name: getattr(self, name) for name in self._rule_settings}
-        if "lr" in values:
-            values["lr"] = self._now("lr")
-        return values
+        """The arguments of the rule at this step: lr and other settings."""
+        return self._now("lr"), *self._arguments(vars(self))[1:]
 
     # Gradients
 
@@ -170,7 +172,7 @@ class Optimizer:
         return flat.copy() if before and self._highs[before - 1] > low else flat
 
     def _directions(self, grads, scale, values):
-        """What the rule takes in place of the gradients, and calls (function, *arguments) that change states."""
+        """What the rule takes in place of the gradients, and calls (function, arguments) that change states."""
         return grads, ()
 
     def step(self, grads, *, grad_scale=1.0, max_norm=None):
@@ -212,7 +214,7 @@ class Optimizer:
         grads, changes = self._directions(grads, scale, values)
         jobs = []
         for group in groups:
-            formula, scalars = self._rule(group.updates + 1, scale, **values)
+            formula, scalars = self._rule(group.updates + self._since + 1, scale, *values)
             if self.ema_decay is not None:
                 formula, scalars = formula.replace("_step", "_ema_step"), (*scalars, 1 - self.ema_decay)
             whole = len(group.members) == len(grads)
@@ -220,30 +222,28 @@ class Optimizer:
         self._run(jobs, changes, used)
 
     def _run(self, jobs, changes, used):
-        strided = [
-            (self._params[i], self._rows[i][0].reshape(self._params[i].shape, order=self._orders[i]))
-            for i in self._strided
-            if used is None or i in used
-        ]
-        for param, buffer in strided:
-            np.copyto(buffer, param)
         run = kernels().step
-        _finish(
-            *((run, *job) for job in jobs),
-            *((np.copyto, param, buffer) for param, buffer in strided),
-            *changes,
-            (self._count, used),
-        )
+        calls = [(run, job) for job in jobs]
+        for i in self._strided:
+            if used is None or i in used:
+                param = self._params[i]
+                buffer = self._rows[i][0].reshape(param.shape, order=self._orders[i])
+                np.copyto(buffer, param)
+                calls.append((np.copyto, (param, buffer)))
+        _finish([*calls, *changes, (self._count, (used,))])
 
     def _count(self, used):
         self._steps += 1
         if used is None:
-            self._updates += 1
-            for group in self._groups:
-                group.updates += 1
+            self._since += 1
         else:
-            self._updates[used] += 1
-            self._regroup()
+            updates = self._updates()
+            updates[used] += 1
+            self._regroup(updates)
+
+    def _updates(self):
+        """How many updates each parameter has seen."""
+        return self._base + self._since
 
     # State
 
@@ -273,7 +273,7 @@ class Optimizer:
         """
         return {
             "step": np.int64(self._steps),
-            "updates": self._updates.copy(),
+            "updates": self._updates(),
             **{name: np.asarray(value)[()] for name, value in self._numbers().items()},
             **{key: array.copy() for key, array in self._named_states()},
         }
@@ -291,7 +291,7 @@ class Optimizer:
         needed = {"step", "updates", *states}
         if odd := (needed - state.keys()) | (state.keys() - needed - {*self._settings}):
             raise ValueError(f"state lacks or must lack {sorted(odd)}, to fit this optimizer")
-        for key, array in (*states.items(), ("updates", self._updates)):
+        for key, array in (*states.items(), ("updates", self._base)):
             came = state[key]
             if (came.shape, came.dtype) != (array.shape, array.dtype):
                 raise ValueError(
@@ -302,8 +302,7 @@ class Optimizer:
             array[...] = state[key]
         self._load_settings(state)
         self._steps = int(state["step"])
-        self._updates = state["updates"].copy()
-        self._regroup()
+        self._regroup(state["updates"].copy())
 
     def _load_settings(self, state):
         for name in self._settings:
@@ -331,6 +330,9 @@ def step_one(rule, param, grad, states, step, maximize, **settings):
     if callable(settings.get("lr")) or callable(settings.get("momentum")):
         raise TypeError("lr and momentum are numbers here; schedules are for the classes")
     _check.step(step)
+    formula, scalars = rule(step, -1.0 if maximize else 1.0, **settings)
+    if _engine is not None and kernels() is _engine and _engine.step_one(formula, [param, grad, *states.values()], scalars):
+        return
     labels = ["param", *states]
     arrays = list(map(_check.writable, (param, *states.values()), labels))
     param = arrays[0]
@@ -348,8 +350,5 @@ def step_one(rule, param, grad, states, step, maximize, **settings):
         if not np.may_share_memory(array, f)
     ]
     if param.size:
-        formula, scalars = rule(step, -1.0 if maximize else 1.0, **settings)
-        _finish(
-            (kernels().step, formula, Tensors([flat]), [grad], scalars),
-            *((np.copyto, array, copy) for array, copy in copies),
-        )
+        job = (kernels().step, (formula, Tensors([flat]), [grad], scalars))
+        _finish([job, *((np.copyto, pair) for pair in copies)])

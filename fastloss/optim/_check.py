@@ -12,7 +12,7 @@ NATIVE = {np.dtype(order + code): np.dtype(code) for code in ("f4", "f8") for or
 
 
 def number(name, value, wanted="a number >= 0", test=lambda v: v >= 0):
-    if not isinstance(value, Real):
+    if type(value) is not float and not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r}; it must be {wanted}")
     if not test(value):
         raise ValueError(f"{name} is {value}; it must be {wanted}")
@@ -131,7 +131,7 @@ SETTINGS = {
 
 def settings(values, special=None):
     """All settings of an optimizer, by name; `special` replaces checks."""
-    checks = SETTINGS | (special or {})
+    checks = SETTINGS | special if special else SETTINGS
     for name, value in values.items():
         if name in checks:
             checks[name](name, value)

@@ -73,14 +73,13 @@ class SGD(Optimizer):
         self._start(params, locals())
 
     def _values(self):
-        values = super()._values() | {"momentum": self._now("momentum")}
+        lr, _, *others = super()._values()
+        momentum = self._now("momentum")
         if not self._states:
-            if values["momentum"] != 0:
-                raise ValueError(
-                    f"momentum is {values['momentum']}; it must stay 0, as when this optimizer was made"
-                )
-            values["momentum"] = None
-        return values
+            if momentum != 0:
+                raise ValueError(f"momentum is {momentum}; it must stay 0, as when this optimizer was made")
+            momentum = None
+        return lr, momentum, *others
 
 
 def sgd_step(

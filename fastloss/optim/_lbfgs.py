@@ -261,8 +261,8 @@ class LBFGS(Optimizer):
         loss = first
         for iteration in range(1, self.max_iter + 1):
             direction = self._direction(grad)
-            t = lr * min(1.0, 1 / np.abs(grad).sum()) if self._updates[0] == 0 else lr
-            self._updates += 1
+            t = lr * min(1.0, 1 / np.abs(grad).sum()) if self._updates()[0] == 0 else lr
+            self._since += 1
             slope = grad @ direction
             start = _Point(0.0, loss, grad, slope)
             if slope > -self.tolerance_change:

@@ -23,9 +23,9 @@ class _MatrixOptimizer(Optimizer):
                 if grad is not None and grad.size:
                     # in C order whatever the parameter's: sums and products then have the same bits
                     grad = np.multiply(scale, grad.reshape(self._params[i].shape, order=self._orders[i]), order="C")
-                    direction, states = self._direction(i, grad, values["lr"])
+                    direction, states = self._direction(i, grad, values[0])
                     directions[i] = np.ascontiguousarray(direction.ravel(self._orders[i]), grad.dtype)
-                    changes += [(np.copyto, self._state[name][i], state) for name, state in states.items()]
+                    changes += [(np.copyto, (self._state[name][i], state)) for name, state in states.items()]
         return directions, changes
 
 
@@ -112,7 +112,7 @@ class Adafactor(_MatrixOptimizer):
             self._state[name] = [None if s is None else np.zeros(s, t) for s, t in zip(shapes, self._dtypes)]
 
     def _direction(self, i, grad, lr):
-        param, step = self._params[i], int(self._updates[i]) + 1
+        param, step = self._params[i], int(self._updates()[i]) + 1
         weight = step**self.beta2_decay
         eps1, eps2 = self.eps
         if eps1 is None:

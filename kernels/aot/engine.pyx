@@ -644,5 +644,31 @@ cdef int never() noexcept nogil:
     return 0
 
 
+def step_one(str formula, list arrays, tuple params):
+    """A step of [param, grad, *states] where all are plain, alike, apart and small; whether they are."""
+    cdef StepJob job
+    cdef char* data[MAX_ARRAYS]
+    cdef Py_ssize_t i, j, n
+    cdef fl_status status
+    for i in range(len(arrays)):
+        if not plain(arrays[i]) or (i != 1 and not cnp.PyArray_ISWRITEABLE(arrays[i])):
+            return False
+        data[i] = data_of(arrays[i])
+        for j in range(i):
+            if not same_shape(arrays[i], arrays[j]) or is_double(arrays[i]) != is_double(arrays[j]) or not disjoint(arrays[i], arrays[j]):
+                return False
+    n = cnp.PyArray_SIZE(arrays[0])
+    if n > SMALL:
+        return False
+    job.size = 8 if is_double(arrays[0]) else 4
+    job.kernel, job.n_arrays = TABLE.step[<int> STEP_INDEX[formula]][job.size == 8], len(arrays)
+    for i in range(len(params)):
+        job.params[i] = params[i]
+    status = fl_save_status()
+    run_step(&job, data, n)
+    fl_restore_status(status)
+    return True
+
+
 include "ufuncs.pxi"
 include "pointers.pxi"
