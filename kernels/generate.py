@@ -553,12 +553,13 @@ def read_all(folder=HERE / "formulas"):
 
 
 def main(outdir=HERE / "_generated"):
-    """Write the generated files into `outdir`."""
+    """Write the generated files into `outdir`; one that is as it should be keeps its age, and nothing is built again."""
     outdir = Path(outdir)
     outdir.mkdir(parents=True, exist_ok=True)
-    for name, text in generate(read_all()).items():
-        (outdir / name).write_text(text)
-    (outdir / "__init__.py").write_text(NOTICE)
+    for name, text in {**generate(read_all()), "__init__.py": NOTICE}.items():
+        path = outdir / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
 
 
 if __name__ == "__main__":
