@@ -56,6 +56,7 @@ cdef enum:
     BLOCK = 1024          # elements that stay in the first-level cache between a kernel and the sum
     SMALL = 4096          # elements up to which neither threads nor the interpreter's lock matter
     CHUNK = 65536         # elements of one task and one partial sum
+    SCRATCH = 65536       # bytes of scratch memory on the stack
     MAX_ARRAYS = 8
     MAX_PARAMS = 16
 
@@ -312,31 +313,36 @@ cdef struct RowsJob:
 
 cdef void rows_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
     cdef RowsJob* job = <RowsJob*> context
-    cdef double spare[4096]
-    cdef void* scratch = spare
+    cdef char few[SCRATCH + 64]
+    cdef char* scratch = few
     if job.failed:
         return
-    if job.scratch > <Py_ssize_t> sizeof(spare):
-        scratch = PyMem_RawMalloc(job.scratch)
+    if job.scratch > SCRATCH:
+        scratch = <char*> PyMem_RawMalloc(job.scratch + 64)
         if scratch == NULL:
             job.failed = True
             return
-    job.kernel(&job.rows, chunk * job.chunk, min((chunk + 1) * job.chunk, job.rows.n_rows), scratch, job.sums + 2 * chunk)
-    if scratch != spare:
+    job.kernel(&job.rows, chunk * job.chunk, min((chunk + 1) * job.chunk, job.rows.n_rows),
+               <void*> ((<uintptr_t> scratch + 63) & ~<uintptr_t> 63), job.sums + 2 * chunk)
+    if scratch != few:
         PyMem_RawFree(scratch)
+
+
+cdef Py_ssize_t scratch_size(Py_ssize_t n_classes, Py_ssize_t size) noexcept nogil:
+    """Bytes: four tiles, or three arrays for a piece of a row or for rows that fit one."""
+    return size * (4 * LANES * SHORT_ROW if n_classes < SHORT_ROW else 3 * (PIECE + LANES * LANES))
 
 
 cdef int launch_rows(RowsJob* job, int op, bint double_, double* acc) noexcept nogil:
     """0, -1 where an interrupt is pending, -2 where memory is missing."""
     cdef Py_ssize_t size = 8 if double_ else 4, c = job.rows.n_classes, per_row = max(c, 1), chunks, i
     cdef double few[128]
-    cdef bint in_place = op == CROSS_ENTROPY_DENSE and job.rows.out.data == job.rows.x.data
     cdef int status
     job.kernel = TABLE.rows[op][double_]
     job.chunk = max(CHUNK // 2 // per_row, 1)
     if c < SHORT_ROW:
         job.chunk = (job.chunk + LANES - 1) // LANES * LANES
-    job.scratch = size * (3 * LANES * SHORT_ROW if c < SHORT_ROW else 2 * PIECE + c // PIECE + 1 + (c if in_place else min(c, LONG_ROW)))
+    job.scratch = scratch_size(c, size)
     job.failed = False
     chunks = (job.rows.n_rows + job.chunk - 1) // job.chunk
     job.sums = &few[0]

@@ -30,6 +30,13 @@ typedef f64 *__restrict__ f64_array;
 typedef void loop_t;
 #endif
 
+/* The line at p is about to be read (write = 0) or written. */
+#ifdef _MSC_VER
+#define FL_PREFETCH(p, write) ((void)0)
+#else
+#define FL_PREFETCH(p, write) __builtin_prefetch((p), (write))
+#endif
+
 static inline i32 bits_f32(f32 x) { i32 i; memcpy(&i, &x, sizeof i); return i; }
 static inline i64 bits_f64(f64 x) { i64 i; memcpy(&i, &x, sizeof i); return i; }
 static inline f32 from_bits_f32(i32 i) { f32 x; memcpy(&x, &i, sizeof x); return x; }

@@ -1,48 +1,48 @@
 # Row kernels: the softmax family and cross-entropy. Included by the table of each instruction set.
 #
-# A tile holds vectors of LANES values. Short rows (C < SHORT_ROW) are transposed, one row per lane, C vectors a tile;
-# a long row fills vectors with its own neighbouring classes and its lanes are combined at the end. The loops are the same.
+# Rows of few classes (C < SHORT_ROW) are transposed into a tile: LANES rows side by side, C vectors of one class each.
+# Longer rows are vectors of neighbouring classes, several rows at a time as far as the first-level cache holds them;
+# rows beyond PIECE are worked off piece by piece. The loops over vectors are the same for all of them.
 #
-# With m the maximum, k how often it occurs and s the sum of exp(x - m) over everything else,
-# the sum is k + s and its logarithm log1p((k - 1) + s), which keeps all digits when one class dominates.
+# With m the maximum of a row and e = exp(x) in a unit near exp(m), e_m that of the maximum, the sum over the row is
+# e_m (1 + rest), and its logarithm m + log1p(rest): rest keeps all its digits when one class dominates.
+
+cdef extern from "transpose.h" nogil:
+    void transpose_f32(const float* const* source, float* const* target)
+    void transpose_f64(const double* const* source, double* const* target)
+
+cdef extern from "primitives.h" nogil:
+    void FL_PREFETCH(const void* line, int write)
 
 ctypedef fused real:
     float
     double
 
-cdef struct Stats:
-    double m[LANES]
-    double s[LANES]
-    double k[LANES]
+cdef struct Stats:            # of LANES rows
+    double m[LANES]           # maximum
+    double top[LANES]         # e_m
+    double total[LANES]       # sum of e
+    double rest[LANES]        # total / top - 1
+
+cdef struct Others:           # sums hi + lo of e over all but the maxima, and the number of those
+    double hi[LANES]
+    double lo[LANES]
+    double count[LANES]
+
+cdef struct Unit:             # what exp_unit needs, a lane each; base is subtracted first, without error
+    double base[LANES]
+    double magic[LANES]
+    double low[LANES]
+
+cdef enum:
+    FAR = 512                 # maxima beyond it are subtracted: all that matters lies so near that this is exact
 
 
-cdef inline real exp_of(real hi, real lo) noexcept nogil:
+cdef inline real exp_of(real x) noexcept nogil:
     if real is float:
-        return exp_split_f32(hi, lo)
+        return exp_split_f32(x, <float> 0)
     else:
-        return exp_split_f64(hi, lo)
-
-
-cdef inline real exp_up(real hi, real lo) noexcept nogil:
-    """exp(hi + lo) / down, which is no subnormal number"""
-    if real is float:
-        return _exp_split_up_f32(hi, lo)
-    else:
-        return _exp_split_up_f64(hi, lo)
-
-
-cdef inline real down_of(real like) noexcept nogil:
-    if real is float:
-        return _down_f32()
-    else:
-        return _down_f64()
-
-
-cdef inline real lowest(real like) noexcept nogil:      # below it exp is 0
-    if real is float:
-        return <real> -104.0
-    else:
-        return <real> -746.0
+        return exp_split_f64(x, 0.0)
 
 
 # ---- loops over vectors -------------------------------------------------------------------------------------------
@@ -64,46 +64,105 @@ cdef inline void lanes_max(const real* x, Py_ssize_t n, real* m) noexcept nogil:
         m[l] = top[l + LANES] if top[l + LANES] > top[l] else top[l]
 
 
-cdef inline void lanes_exp(const real* x, real* e, Py_ssize_t n, bint store, const real* m_, real* s_, real* k_) noexcept nogil:
-    """e = exp(x - m); s_ and k_ gain, divided by down, the (Kahan-compensated) sum over x != m and the count of x == m."""
-    cdef real m[LANES]
-    cdef real s[LANES]
-    cdef real c[LANES]
-    cdef real k[LANES]
+cdef inline void lanes_exp(const real* x, real* v, real* s, Py_ssize_t n, const real* base_, const real* magic_, const real* low_, const real* out) noexcept nogil:
+    """(1 + v) s = exp(x - base) in the unit; meanwhile the lines of out are fetched, to be written next"""
+    cdef real base[LANES]
+    cdef real magic[LANES]
+    cdef real low[LANES]
     cdef real t[LANES]
-    cdef Py_ssize_t i, l
-    cdef real v, d, b, lo, top, y, z, low = lowest(m_[0]), down = down_of(m_[0]), one = <real> 1 / down_of(m_[0])
-    for l in range(LANES):
-        m[l], s[l], k[l], c[l] = m_[l], s_[l], k_[l], s_[LANES + l]
-    for i in range(n):
-        for l in range(LANES):
-            v = x[i * LANES + l]
-            d = v - m[l]
-            b = v - d
-            lo = (v - (d + b)) - (m[l] - b)             # d + lo is x - m exactly
-            lo = <real> 0 if d < low else lo            # exp_split stops there too
-            t[l] = exp_up(d, lo)
-            top = one if v == m[l] else <real> 0        # which t is then, exactly
-            k[l] = k[l] + top
-            y = (t[l] - top) - c[l]
-            z = s[l] + y
-            c[l] = (z - s[l]) - y
-            s[l] = z
-        if store:
-            for l in range(LANES):
-                e[i * LANES + l] = t[l] * down
-    for l in range(LANES):
-        s_[l], s_[LANES + l], k_[l] = s[l], c[l], k[l]
-
-
-cdef inline void lanes_scale(real* e, Py_ssize_t n, const real* a) noexcept nogil:
-    cdef real factor[LANES]
+    cdef real u[LANES]
     cdef Py_ssize_t i, l
     for l in range(LANES):
-        factor[l] = a[l]
+        base[l], magic[l], low[l] = base_[l], magic_[l], low_[l]
     for i in range(n):
+        FL_PREFETCH(out + i * LANES, 1)
+        if real is double:
+            FL_PREFETCH(out + i * LANES + LANES // 2, 1)
         for l in range(LANES):
-            e[i * LANES + l] = e[i * LANES + l] * factor[l]
+            if real is float:
+                t[l], u[l] = exp_unit_f32(x[i * LANES + l] - base[l], magic[l], low[l])
+            else:
+                t[l], u[l] = exp_unit_f64(x[i * LANES + l] - base[l], magic[l], low[l])
+        for l in range(LANES):                           # all loads before all stores: gcc takes v and s for parts of x
+            v[i * LANES + l] = t[l]
+        for l in range(LANES):
+            s[i * LANES + l] = u[l]
+
+
+cdef inline void add_vector(const real* v, double* hi, double* lo) noexcept nogil:
+    """hi + lo gains v: plainly in float64 for float32, with the rounding errors in lo for float64"""
+    cdef Py_ssize_t l
+    cdef double s, b
+    for l in range(LANES):
+        if real is float:
+            hi[l] += v[l]
+        else:
+            s = hi[l] + v[l]
+            b = s - hi[l]
+            lo[l] += (hi[l] - (s - b)) + (v[l] - b)
+            hi[l] = s
+
+
+cdef inline void lanes_others(const real* x, const real* v, const real* s, Py_ssize_t n, const real* m_, Others* o) noexcept nogil:
+    """Adds up each lane without its maxima, which are counted. Four vectors are added first: the powers of two in them without an error."""
+    cdef real m[LANES]
+    cdef real k[LANES]
+    cdef real e[LANES]
+    cdef real p[4 * LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        m[l], k[l] = m_[l], <real> o.count[l]
+    for i in range(n // 4):
+        for l in range(LANES):
+            p[l] = s[l] if x[l] != m[l] else <real> 0
+            p[l + 16] = s[l + 16] if x[l + 16] != m[l] else <real> 0
+            p[l + 32] = s[l + 32] if x[l + 32] != m[l] else <real> 0
+            p[l + 48] = s[l + 48] if x[l + 48] != m[l] else <real> 0
+            k[l] = k[l] + (<real> 1 if x[l] == m[l] else <real> 0)
+            k[l] = k[l] + (<real> 1 if x[l + 16] == m[l] else <real> 0)
+            k[l] = k[l] + (<real> 1 if x[l + 32] == m[l] else <real> 0)
+            k[l] = k[l] + (<real> 1 if x[l + 48] == m[l] else <real> 0)
+            e[l] = (v[l] * p[l] + v[l + 16] * p[l + 16]) + (v[l + 32] * p[l + 32] + v[l + 48] * p[l + 48])
+            e[l] = e[l] + ((p[l] + p[l + 16]) + (p[l + 32] + p[l + 48]))
+        add_vector(e, o.hi, o.lo)
+        x += 4 * LANES
+        v += 4 * LANES
+        s += 4 * LANES
+    for i in range(n % 4):
+        for l in range(LANES):
+            p[l] = s[l] if x[l] != m[l] else <real> 0
+            k[l] = k[l] + (<real> 1 if x[l] == m[l] else <real> 0)
+            e[l] = v[l] * p[l] + p[l]
+        add_vector(e, o.hi, o.lo)
+        x += LANES
+        v += LANES
+        s += LANES
+    for l in range(LANES):
+        o.count[l] = k[l]
+
+
+cdef inline void lanes_scale(const real* v, const real* s, real* out, Py_ssize_t n, const double* a, const real* x) noexcept nogil:
+    """out = a (1 + v) s, rounded once: in float32 a is high (1 + low); meanwhile the lines of x are fetched, to be read next"""
+    cdef real high[LANES]
+    cdef real low[LANES]
+    cdef real t[LANES]
+    cdef real w
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        high[l] = <real> a[l]
+        low[l] = <real> ((a[l] - <double> high[l]) / a[l]) if a[l] - a[l] == 0 else <real> 0
+    for i in range(n):
+        FL_PREFETCH(x + i * LANES, 0)
+        if real is double:
+            FL_PREFETCH(x + i * LANES + LANES // 2, 0)
+        for l in range(LANES):
+            t[l] = s[i * LANES + l] * high[l]
+            w = v[i * LANES + l]
+            if real is float:
+                w = w + (w * low[l] + low[l])
+            t[l] = t[l] + t[l] * w
+        for l in range(LANES):
+            out[i * LANES + l] = t[l]
 
 
 cdef inline real highest_lane(const real* m) noexcept nogil:
@@ -118,6 +177,32 @@ cdef inline real highest_lane(const real* m) noexcept nogil:
     return a[0] if a[0] > a[1] else a[1]
 
 
+# ---- the unit of a row --------------------------------------------------------------------------------------------
+
+cdef inline void choose_unit(Stats* st, Unit* unit, const real* like) noexcept nogil:
+    """From the maxima: the unit of each row, and what its maximum is in it."""
+    cdef double m, far, magic, low, v, s
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        m = st.m[l] if st.m[l] - st.m[l] == 0 else 0.0
+        far = m if m > <double> FAR or m < -<double> FAR else 0.0
+        magic, low = _unit_of_f64(m - far)
+        v, s = exp_unit_f64(m - far, magic, low)
+        st.top[l] = s + v * s
+        unit.base[l] = far
+        if real is float:
+            unit.magic[l], unit.low[l] = magic - _unit_bits_f64() + _unit_bits_f32(), low + _unit_reach_f64() - _unit_reach_f32()
+        else:
+            unit.magic[l], unit.low[l] = magic, low
+
+
+cdef inline void finish(Stats* st, const Others* o) noexcept nogil:
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        st.rest[l] = (o.hi[l] + o.lo[l]) / st.top[l] + (o.count[l] - 1.0)
+        st.total[l] = o.hi[l] + (o.lo[l] + o.count[l] * st.top[l])
+
+
 # ---- tiles: 16 short rows, transposed -----------------------------------------------------------------------------
 
 cdef inline Py_ssize_t row_at(const View* view, Py_ssize_t inner, Py_ssize_t r) noexcept nogil:
@@ -127,72 +212,207 @@ cdef inline Py_ssize_t row_at(const View* view, Py_ssize_t inner, Py_ssize_t r) 
     return (r // inner) * view.outer + (r % inner) * view.inner
 
 
-cdef inline void load_tile(real* t, const View* view, Py_ssize_t inner, Py_ssize_t n_classes, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
+cdef inline Py_ssize_t tile_size(Py_ssize_t n_classes) noexcept nogil:
+    return (n_classes + 3) // 4 * 4 * LANES
+
+
+cdef inline void transpose(real** source, real** target) noexcept nogil:
+    if real is float:
+        transpose_f32(<const float* const*> source, <float* const*> target)
+    else:
+        transpose_f64(<const double* const*> source, <double* const*> target)
+
+
+cdef inline void load_tile(real* t, const View* view, const Rows* job, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
     cdef real* p[LANES]
-    cdef Py_ssize_t c, l, step = view.classes
+    cdef real* source[4]
+    cdef real* target[4]
+    cdef Py_ssize_t c, l, i, n = job.n_classes, step = view.classes
     cdef bint adjacent = rows == LANES
     for l in range(LANES):
-        p[l] = <real*> view.data + row_at(view, inner, r + l if l < rows else r)
+        p[l] = <real*> view.data + row_at(view, job.inner, r + l if l < rows else r)
         adjacent = adjacent and p[l] == p[0] + l
     if adjacent:
-        for c in range(n_classes):
+        for c in range(n):
             for l in range(LANES):
                 t[c * LANES + l] = p[0][c * step + l]
+    elif step == 1 and job.inner == 1 and view.outer >= n and r + LANES + 4 <= job.n_rows:   # reads up to 3 values too many
+        for c from 0 <= c < n by 4:
+            for l from 0 <= l < LANES by 4:
+                for i in range(4):
+                    source[i], target[i] = p[l + i] + c, t + (c + i) * LANES + l
+                transpose[real](source, target)
     else:
         for l in range(LANES):
-            for c in range(n_classes):
+            for c in range(n):
                 t[c * LANES + l] = p[l][c * step]
 
 
-cdef inline void store_tile(const real* t, const View* view, Py_ssize_t inner, Py_ssize_t n_classes, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
+cdef inline void store_tile(real* t, const View* view, const Rows* job, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
     cdef real* p[LANES]
-    cdef Py_ssize_t c, l, step = view.classes
+    cdef real* source[4]
+    cdef real* target[4]
+    cdef Py_ssize_t c, l, i, n = job.n_classes, step = view.classes, first = 0, whole = n & ~3
     cdef bint adjacent = rows == LANES
     for l in range(rows):
-        p[l] = <real*> view.data + row_at(view, inner, r + l)
+        p[l] = <real*> view.data + row_at(view, job.inner, r + l)
         adjacent = adjacent and p[l] == p[0] + l
     if adjacent:
-        for c in range(n_classes):
+        for c in range(n):
             for l in range(LANES):
                 p[0][c * step + l] = t[c * LANES + l]
-    else:
-        for l in range(rows):
-            for c in range(n_classes):
-                p[l][c * step] = t[c * LANES + l]
+        return
+    if step == 1 and job.inner == 1 and view.outer == n and rows == LANES:
+        for l from 0 <= l < LANES by 4:                  # what a row writes too much, the next one writes again
+            for c from (n - 1) & ~3 >= c >= 0 by 4:
+                if c == whole and l == LANES - 4:
+                    continue
+                for i in range(4):
+                    source[i], target[i] = t + (c + i) * LANES + l, p[l + i] + c
+                transpose[real](source, target)
+        first = LANES - 4
+    for l in range(first, rows):
+        for c in range(whole if first else 0, n):
+            p[l][c * step] = t[c * LANES + l]
 
 
-cdef inline void tile_stats(const real* x, real* e, Py_ssize_t n_classes, bint store, Stats* st) noexcept nogil:
+cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classes, Stats* st) noexcept nogil:
+    """Statistics of a tile, and its exponentials (1 + v) s."""
     cdef real m[LANES]
-    cdef real s[2 * LANES]
-    cdef real k[LANES]
+    cdef real base[LANES]
+    cdef real magic[LANES]
+    cdef real low[LANES]
+    cdef Others others
+    cdef Unit unit
     cdef Py_ssize_t l
     for l in range(LANES):
         m[l] = <real> -INFINITY
-        k[l] = s[l] = s[LANES + l] = 0
     lanes_max(x, n_classes, m)
     for l in range(LANES):
         st.m[l] = m[l]
-        m[l] = <real> 0 if m[l] == <real> -INFINITY else m[l]
-    lanes_exp(x, e, n_classes, store, m, s, k)
+    choose_unit[real](st, &unit, x)
     for l in range(LANES):
-        st.s[l] = NAN if st.m[l] == INFINITY else (<double> s[l] - <double> s[LANES + l]) * down_of(m[0])
-        st.k[l] = <double> k[l] * down_of(m[0])
+        base[l], magic[l], low[l] = <real> unit.base[l], <real> unit.magic[l], <real> unit.low[l]
+        others.hi[l] = others.lo[l] = others.count[l] = 0
+    lanes_exp(x, v, s, n_classes, base, magic, low, v)
+    lanes_others(x, v, s, n_classes, m, &others)
+    finish(st, &others)
 
 
-# ---- long rows ----------------------------------------------------------------------------------------------------
+# ---- runs: at least LANES values side by side. Their last vector, if it is not whole, begins earlier; its exponentials
+# ---- stand in a vector of their own, of which n % LANES lanes at the end count.
+
+cdef inline real run_max(const real* x, Py_ssize_t n) noexcept nogil:
+    cdef real m[LANES]
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        m[l] = x[n - LANES + l]
+    lanes_max(x, n // LANES, m)
+    return highest_lane(m)
+
+
+cdef inline void run_exp(const real* x, real* v, real* s, Py_ssize_t n, const Unit* unit, Py_ssize_t lane, const real* out) noexcept nogil:
+    cdef real base[LANES]
+    cdef real magic[LANES]
+    cdef real low[LANES]
+    cdef Py_ssize_t l, whole = n - n % LANES
+    for l in range(LANES):
+        base[l], magic[l], low[l] = <real> unit.base[lane], <real> unit.magic[lane], <real> unit.low[lane]
+    lanes_exp(x, v, s, n // LANES, base, magic, low, out)
+    if whole < n:
+        lanes_exp(x + n - LANES, v + whole, s + whole, 1, base, magic, low, out + n - LANES)
+
+
+cdef inline void run_others(const real* x, const real* v, const real* s, Py_ssize_t n, real m, Others* o, Py_ssize_t lane) noexcept nogil:
+    cdef real top[LANES]
+    cdef real last[LANES]
+    cdef Others lanes
+    cdef Py_ssize_t l, whole = n - n % LANES
+    for l in range(LANES):
+        top[l] = m
+        lanes.hi[l] = lanes.lo[l] = lanes.count[l] = 0
+    lanes_others(x, v, s, n // LANES, top, &lanes)
+    if whole < n:
+        for l in range(LANES):
+            last[l] = x[n - LANES + l] if l >= LANES - (n - whole) else m
+        lanes_others(last, v + whole, s + whole, 1, top, &lanes)
+    o.hi[lane], o.lo[lane], o.count[lane] = sum_lanes(lanes.hi), sum_lanes(lanes.lo), sum_lanes(lanes.count)
+    if whole < n:
+        o.count[lane] -= LANES - (n - whole)
+
+
+cdef inline void run_scale(const real* v, const real* s, real* out, Py_ssize_t step, Py_ssize_t n, double factor, const real* x) noexcept nogil:
+    cdef double a[LANES]
+    cdef real t[LANES]
+    cdef Py_ssize_t c, l, whole = n - n % LANES
+    for l in range(LANES):
+        a[l] = factor
+    if step == 1:
+        lanes_scale(v, s, out, n // LANES, a, x)
+        if whole < n:
+            lanes_scale(v + whole, s + whole, out + n - LANES, 1, a, x + n - LANES)
+        return
+    for c from 0 <= c < n by LANES:
+        lanes_scale(v + c, s + c, t, 1, a, v)
+        c = min(c, n - LANES)
+        for l in range(LANES):
+            out[(c + l) * step] = t[l]
+
+
+cdef inline void settle(real* values, Py_ssize_t n) noexcept nogil:
+    """The lanes of the last vector that count move to where their classes stand."""
+    cdef Py_ssize_t c, whole = n - n % LANES, apart = LANES - n % LANES
+    if whole < n:
+        for c in range(whole, n):
+            values[c] = values[c + apart]
+
+
+cdef inline void runs_stats(const real** x, real** v, real** s, const real** out, Py_ssize_t n, Py_ssize_t runs, Unit* unit, Stats* st) noexcept nogil:
+    """Statistics of up to 16 runs, and their exponentials."""
+    cdef Others others
+    cdef Py_ssize_t r, l
+    for l in range(LANES):
+        st.m[l] = others.hi[l] = others.lo[l] = 0
+        others.count[l] = 1
+    for r in range(runs):
+        st.m[r] = run_max(x[r], n)
+    choose_unit[real](st, unit, x[0])
+    for r in range(runs):
+        run_exp(x[r], v[r], s[r], n, unit, r, out[r])
+        run_others(x[r], v[r], s[r], n, <real> st.m[r], &others, r)
+    finish(st, &others)
+
+
+# ---- rows of SHORT_ROW classes and more ---------------------------------------------------------------------------
 
 cdef inline real* row_of(const View* view, const Rows* job, Py_ssize_t r, const real* like) noexcept nogil:
     return <real*> view.data + row_at(view, job.inner, r)
 
 
-cdef inline const real* neighbours(const real* x, Py_ssize_t step, Py_ssize_t n, real* spare) noexcept nogil:
-    """n values side by side: x itself, or a copy in spare."""
+cdef inline const real* later_row(const Rows* job, Py_ssize_t r, const real* like) noexcept nogil:
+    """Row r of x, to be fetched; a row that there is where r is none, or its values lie apart."""
+    return row_of[real](&job.x, job, r if r < job.n_rows and job.x.classes == 1 else 0, like)
+
+
+cdef inline Py_ssize_t piece_size(Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """Pieces are PIECE long; the last one is from SHORT_ROW to PIECE + SHORT_ROW."""
+    return PIECE if n - start >= PIECE + SHORT_ROW else n - start
+
+
+cdef inline Py_ssize_t rows_at_once(Py_ssize_t n_classes) noexcept nogil:
+    """Rows that the first-level cache holds, with their exponentials; 0 where a row comes in pieces."""
+    if piece_size(0, n_classes) < n_classes:
+        return 0
+    return min(LANES, max(1, PIECE // n_classes))
+
+
+cdef inline void gather(const real* x, Py_ssize_t step, Py_ssize_t n, real* to) noexcept nogil:
     cdef Py_ssize_t c
     if step == 1:
-        return x
-    for c in range(n):
-        spare[c] = x[c * step]
-    return spare
+        memcpy(to, x, n * sizeof(real))
+    else:
+        for c in range(n):
+            to[c] = x[c * step]
 
 
 cdef inline void spread(const real* values, real* out, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
@@ -204,97 +424,71 @@ cdef inline void spread(const real* values, real* out, Py_ssize_t step, Py_ssize
             out[c * step] = values[c]
 
 
-cdef inline void row_stats(const real* x, Py_ssize_t step, real* e, Py_ssize_t e_step, Py_ssize_t n, bint store, real* tops, Stats* st,
-                           Py_ssize_t lane) noexcept nogil:
-    """Statistics of one row into st[lane], piece by piece; e = exp(x - tops[piece])."""
-    cdef real spare[PIECE]
-    cdef real piece_e[PIECE]
-    cdef real m[LANES]
-    cdef real s[2 * LANES]
-    cdef real k[LANES]
-    cdef real tail[LANES]
-    cdef real tail_e[LANES]
-    cdef double sums[LANES]
-    cdef double counts[LANES]
-    cdef double total[2]
-    cdef double sk, kk
-    cdef Py_ssize_t start, size, full, rest, l
-    cdef const real* p
-    cdef real* to
-    cdef real top, ref
-    st.m[lane], st.s[lane], st.k[lane], total[0], total[1] = -INFINITY, 0, 0, 0, 0
-    for start from 0 <= start < n by PIECE:
-        size = PIECE if n - start > PIECE else n - start
-        full = size // LANES
-        rest = size - full * LANES
-        p = neighbours(x + start * step, step, size, spare)
-        for l in range(LANES):
-            m[l] = <real> -INFINITY
-            k[l] = s[l] = s[LANES + l] = 0
-            tail[l] = <real> -INFINITY
-        lanes_max(p, full, m)
-        if rest:
-            for l in range(rest):
-                tail[l] = p[full * LANES + l]
-            lanes_max(tail, 1, m)
-        top = highest_lane(m)
-        ref = <real> 0 if top == <real> -INFINITY else top
-        for l in range(LANES):
-            m[l] = ref
-        tops[start // PIECE] = ref
-        to = e + start if e_step == 1 else &piece_e[0]
-        lanes_exp(p, to, full, store, m, s, k)
-        if rest:
-            lanes_exp(tail, tail_e, 1, store, m, s, k)
-        if store:
-            for l in range(rest):
-                to[full * LANES + l] = tail_e[l]
-            if e_step != 1:
-                spread(piece_e, e + start * e_step, e_step, size)
-        for l in range(LANES):
-            sums[l] = (<double> s[l] - <double> s[LANES + l]) * down_of(m[0])
-            counts[l] = <double> k[l] * down_of(m[0])
-        sk, kk = sum_lanes(sums), sum_lanes(counts)
-        if top > st.m[lane]:
-            if start:
-                total[0] = (total[0] + st.k[lane]) * exp(st.m[lane] - top)
-                total[1] = total[1] * exp(st.m[lane] - top)
-            st.m[lane], st.k[lane] = top, kk
-            two_sum(total, sk)
-        elif top == st.m[lane]:
-            st.k[lane] += kk
-            two_sum(total, sk)
+cdef inline void whole_rows(const Rows* job, const Py_ssize_t* r, Py_ssize_t rows, real* scratch, real** v, real** s, Stats* st) noexcept nogil:
+    """Statistics and exponentials of rows that do not come in pieces, rows_at_once of them at most."""
+    cdef real* x[LANES]
+    cdef real* out[LANES]
+    cdef Unit unit
+    cdef Py_ssize_t l, n = job.n_classes, width = n - n % LANES + LANES
+    for l in range(rows):
+        v[l], s[l] = scratch + 2 * l * width, scratch + (2 * l + 1) * width
+        x[l] = row_of[real](&job.x, job, r[l], scratch)
+        out[l] = row_of[real](&job.out, job, r[l], scratch) if job.out.classes == 1 else x[l]
+        if job.x.classes != 1:
+            gather[real](x[l], job.x.classes, n, scratch + (2 * rows + l) * width)
+            x[l] = scratch + (2 * rows + l) * width
+    runs_stats[real](<const real**> x, v, s, <const real**> out, n, rows, &unit, st)
+
+
+cdef inline const real* piece_of(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, real* scratch) noexcept nogil:
+    """Values of a row, side by side: where they are, or in scratch behind the room for their exponentials."""
+    cdef const real* x = row_of[real](&job.x, job, r, scratch) + start * job.x.classes
+    if job.x.classes == 1:
+        return x
+    gather[real](x, job.x.classes, size, scratch + 2 * (PIECE + SHORT_ROW))
+    return scratch + 2 * (PIECE + SHORT_ROW)
+
+
+cdef inline void long_row(const Rows* job, Py_ssize_t r, real* scratch, Unit* unit, Stats* st) noexcept nogil:
+    """Unit and statistics of one row, in lane 0."""
+    cdef Stats piece
+    cdef const real* x
+    cdef real* v = scratch
+    cdef real* s = scratch + PIECE + SHORT_ROW
+    cdef Py_ssize_t start = 0, size, l, n = job.n_classes
+    cdef double rest[2]
+    cdef double factor, m
+    while start < n:
+        size = piece_size(start, n)
+        x = piece_of[real](job, r, start, size, scratch)
+        runs_stats[real](&x, &v, &s, &x, size, 1, unit, &piece)
+        if start == 0:
+            m, rest[0], rest[1] = piece.m[0], piece.rest[0], 0
+        elif piece.m[0] > m:                             # the maximum so far is now among the others
+            factor = exp(m - piece.m[0])
+            m, rest[0], rest[1] = piece.m[0], rest[0] * factor, rest[1] * factor
+            two_sum(rest, factor)
+            two_sum(rest, piece.rest[0])
         else:
-            two_sum(total, (sk + kk) * exp(top - st.m[lane]))
-    st.s[lane] = NAN if st.m[lane] == INFINITY else total[0] + total[1]
+            factor = exp(piece.m[0] - m) if m > -INFINITY else 0.0
+            two_sum(rest, factor)
+            two_sum(rest, piece.rest[0] * factor)
+        start += size
+    for l in range(LANES):
+        st.m[l], st.rest[l] = m, rest[0] + rest[1]
+    choose_unit[real](st, unit, scratch)
+    for l in range(LANES):
+        st.total[l] = st.top[l] * (1.0 + st.rest[l])
 
 
-cdef inline long double below(double top, double m) noexcept nogil:
-    """exp(top - m) of a piece whose maximum is not the row's"""
-    return <long double> 1 if top == m else expl(<long double> top - <long double> m)
+cdef inline void piece_exp(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const Unit* unit, real* scratch) noexcept nogil:
+    """Once more the exponentials of a piece, now in the unit of the row; a row of one piece has them already.
 
-
-cdef inline void scale_row(const real* e, Py_ssize_t e_step, real* out, Py_ssize_t step, Py_ssize_t n, const real* tops, double m,
-                           long double a) noexcept nogil:
-    """out = a * exp(top of the piece - m) * e, where out may be e"""
-    cdef Py_ssize_t start, stop, c
-    cdef real factor
-    for start from 0 <= start < n by PIECE:
-        stop = n if n - start < PIECE else start + PIECE
-        factor = <real> (a * below(tops[start // PIECE], m))
-        if out == e:
-            for c in range(start, stop):
-                out[c * step] = out[c * step] * factor
-        elif step == 1:
-            for c in range(start, stop):
-                out[c] = e[c] * factor
-        else:
-            for c in range(start, stop):
-                out[c * step] = e[c] * factor
-
-
-cdef inline double log_sum(double k, double s) noexcept nogil:
-    return log1p_f64((k - 1.0) + s)
+    To keep them from the first pass would cost as much traffic in the second-level cache as they cost to compute.
+    """
+    if size < job.n_classes:
+        run_exp(piece_of[real](job, r, start, size, scratch), scratch, scratch + PIECE + SHORT_ROW, size, unit, 0,
+                row_of[real](&job.out, job, r, scratch) + start if job.out.classes == 1 else scratch)
 
 
 cdef inline double lse_of(double m, double log_total, const real* x, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
@@ -310,90 +504,134 @@ cdef inline double lse_of(double m, double log_total, const real* x, Py_ssize_t 
 # ---- softmax family -----------------------------------------------------------------------------------------------
 
 cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
-    cdef Py_ssize_t n = job.n_classes, r, l, rows, e_step = 1
-    cdef real* e = scratch
-    cdef real* tops
+    cdef Py_ssize_t n = job.n_classes, r, l, rows, start, size, group = LANES if n < SHORT_ROW else rows_at_once(n)
+    cdef Py_ssize_t index[LANES]
+    cdef real* v[LANES]
+    cdef real* s[LANES]
     cdef real* out
-    cdef real a[LANES]
+    cdef double a[LANES]
     cdef Stats st
+    cdef Unit unit
+    v[0], s[0] = scratch, scratch + PIECE + SHORT_ROW
     if n < SHORT_ROW:
-        for r from begin <= r < end by LANES:
-            rows = LANES if end - r > LANES else end - r
-            load_tile[real](e, &job.x, job.inner, n, r, rows)
-            tile_stats[real](e, e, n, True, &st)
-            for l in range(LANES):
-                a[l] = <real> (1.0 / (st.k[l] + st.s[l]))
-            lanes_scale[real](e, n, a)
-            store_tile[real](e, &job.out, job.inner, n, r, rows)
-        return
-    for r in range(begin, end):
-        out = row_of[real](&job.out, job, r, scratch)
-        if n > LONG_ROW:                                 # too long for the second-level cache: e goes straight to out
-            e, e_step, tops = out, job.out.classes, scratch
+        v[0], s[0] = scratch + tile_size(n), scratch + 2 * tile_size(n)
+    for r from begin <= r < end by max(group, 1):
+        rows = min(max(group, 1), end - r)
+        if n < SHORT_ROW:
+            load_tile[real](scratch, &job.x, job, r, rows)
+            tile_stats[real](scratch, v[0], s[0], n, &st)
+        elif group:
+            for l in range(rows):
+                index[l] = r + l
+            whole_rows[real](job, index, rows, scratch, v, s, &st)
         else:
-            tops = scratch + n
-        row_stats[real](row_of[real](&job.x, job, r, scratch), job.x.classes, e, e_step, n, True, tops, &st, 0)
-        scale_row[real](e, e_step, out, job.out.classes, n, tops, st.m[0], 1 / (<long double> st.k[0] + st.s[0]))
+            long_row[real](job, r, scratch, &unit, &st)
+        for l in range(LANES):
+            a[l] = 1.0 / st.total[l]
+        if n < SHORT_ROW:
+            lanes_scale[real](v[0], s[0], v[0], n, a, v[0])
+            store_tile[real](v[0], &job.out, job, r, rows)
+        elif group:
+            for l in range(rows):
+                run_scale[real](v[l], s[l], row_of[real](&job.out, job, r + l, scratch), job.out.classes, n, a[l], later_row[real](job, r + l + group, scratch))
+        else:
+            out, start = row_of[real](&job.out, job, r, scratch), 0
+            while start < n:
+                size = piece_size(start, n)
+                piece_exp[real](job, r, start, size, &unit, scratch)
+                run_scale[real](v[0], s[0], out + start * job.out.classes, job.out.classes, size, a[0], later_row[real](job, r + 1, scratch) + start)
+                start += size
+
+
+cdef inline void logarithms(const Stats* st, double* logs) noexcept nogil:
+    """log of the sums of exp(x - m)"""
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        logs[l] = log1p_f64(st.rest[l])
+
+
+cdef inline void lanes_lower(const real* x, real* out, Py_ssize_t n, const real* m_, const real* a_) noexcept nogil:
+    """out = (x - m) - a"""
+    cdef real m[LANES]
+    cdef real a[LANES]
+    cdef real t[LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        m[l], a[l] = m_[l], a_[l]
+    for i in range(n):
+        for l in range(LANES):
+            t[l] = (x[i * LANES + l] - m[l]) - a[l]
+        for l in range(LANES):
+            out[i * LANES + l] = t[l]
+
+
+cdef inline void row_lower(const Rows* job, Py_ssize_t r, real m_, real a_, real* like) noexcept nogil:
+    cdef const real* x = row_of[real](&job.x, job, r, like)
+    cdef real* out = row_of[real](&job.out, job, r, like)
+    cdef real m[LANES]
+    cdef real a[LANES]
+    cdef Py_ssize_t c, l, n = job.n_classes, first = 0
+    if job.x.classes == 1 and job.out.classes == 1:
+        for l in range(LANES):
+            m[l], a[l] = m_, a_
+        lanes_lower(x, out, n // LANES, m, a)
+        first = n - n % LANES
+    for c in range(first, n):
+        out[c * job.out.classes] = (x[c * job.x.classes] - m_) - a_
+
+
+cdef inline void rows_stats(const Rows* job, Py_ssize_t r, Py_ssize_t rows, real* scratch, Stats* st) noexcept nogil:
+    """Statistics alone, of up to 16 rows; a tile of short rows stays in scratch."""
+    cdef Py_ssize_t n = job.n_classes, l, k, group = rows_at_once(n)
+    cdef Py_ssize_t index[LANES]
+    cdef real* v[LANES]
+    cdef real* s[LANES]
+    cdef Stats some
+    cdef Unit unit
+    if n < SHORT_ROW:
+        load_tile[real](scratch, &job.x, job, r, rows)
+        tile_stats[real](scratch, scratch + tile_size(n), scratch + 2 * tile_size(n), n, st)
+        return
+    for l in range(LANES):
+        st.m[l], st.rest[l], index[l] = 0, 0, r + l
+    for l from 0 <= l < rows by max(group, 1):
+        if group:
+            whole_rows[real](job, index + l, min(group, rows - l), scratch, v, s, &some)
+        else:
+            long_row[real](job, r + l, scratch, &unit, &some)
+        for k in range(min(max(group, 1), rows - l)):
+            st.m[l + k], st.rest[l + k] = some.m[k], some.rest[k]
 
 
 cdef void log_softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
-    cdef Py_ssize_t n = job.n_classes, r, l, c, rows, group = 1
-    cdef real* e = scratch                               # a tile, or the maxima of pieces
-    cdef const real* x
-    cdef real* out
+    cdef Py_ssize_t n = job.n_classes, r, l, rows
     cdef real m[LANES]
     cdef real a[LANES]
+    cdef double logs[LANES]
     cdef Stats st
-    if n < SHORT_ROW or n <= 1024:
-        group = LANES                                    # logarithms are taken 16 at a time
-    for l in range(LANES):
-        st.m[l], st.k[l], st.s[l] = 0, 1, 0
-    for r from begin <= r < end by group:
-        rows = group if end - r > group else end - r
+    for r from begin <= r < end by LANES:
+        rows = min(LANES, end - r)
+        rows_stats[real](job, r, rows, scratch, &st)
+        logarithms(&st, logs)
+        for l in range(LANES):
+            m[l], a[l] = <real> st.m[l], <real> logs[l]
         if n < SHORT_ROW:
-            load_tile[real](e, &job.x, job.inner, n, r, rows)
-            tile_stats[real](e, e, n, False, &st)
+            lanes_lower[real](scratch, scratch, n, m, a)
+            store_tile[real](scratch, &job.out, job, r, rows)
         else:
             for l in range(rows):
-                row_stats[real](row_of[real](&job.x, job, r + l, scratch), job.x.classes, e, 1, n, False, e, &st, l)
-        for l in range(LANES):
-            a[l] = <real> log_sum(st.k[l], st.s[l])
-            m[l] = <real> st.m[l]
-        if n < SHORT_ROW:
-            for c in range(n):
-                for l in range(LANES):
-                    e[c * LANES + l] = (e[c * LANES + l] - m[l]) - a[l]
-            store_tile[real](e, &job.out, job.inner, n, r, rows)
-            continue
-        for l in range(rows):
-            x = row_of[real](&job.x, job, r + l, scratch)
-            out = row_of[real](&job.out, job, r + l, scratch)
-            if job.x.classes == 1 and job.out.classes == 1:
-                for c in range(n):
-                    out[c] = (x[c] - m[l]) - a[l]
-            else:
-                for c in range(n):
-                    out[c * job.out.classes] = (x[c * job.x.classes] - m[l]) - a[l]
+                row_lower[real](job, r + l, m[l], a[l], scratch)
 
 
 cdef void logsumexp_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
     cdef Py_ssize_t n = job.n_classes, r, l, rows
-    cdef real* e = scratch                               # a tile, or the maxima of pieces
     cdef real* out = <real*> job.out.data
     cdef double logs[LANES]
     cdef Stats st
-    for l in range(LANES):
-        st.m[l], st.k[l], st.s[l] = 0, 1, 0
     for r from begin <= r < end by LANES:
-        rows = LANES if end - r > LANES else end - r
-        if n < SHORT_ROW:
-            load_tile[real](e, &job.x, job.inner, n, r, rows)
-            tile_stats[real](e, e, n, False, &st)
-        else:
-            for l in range(rows):
-                row_stats[real](row_of[real](&job.x, job, r + l, scratch), job.x.classes, e, 1, n, False, e, &st, l)
-        for l in range(LANES):
-            logs[l] = log_sum(st.k[l], st.s[l])
+        rows = min(LANES, end - r)
+        rows_stats[real](job, r, rows, scratch, &st)
+        logarithms(&st, logs)
         for l in range(rows):
             out[r + l] = <real> lse_of[real](st.m[l], logs[l], row_of[real](&job.x, job, r + l, scratch), job.x.classes, n)
 
@@ -428,7 +666,7 @@ cdef inline void lanes_backward(real* g, const real* y, Py_ssize_t n, bint logs,
     for i in range(n):
         for l in range(LANES):
             if logs:
-                t[l] = g[i * LANES + l] - exp_of(y[i * LANES + l], <real> 0) * total[l]
+                t[l] = g[i * LANES + l] - exp_of(y[i * LANES + l]) * total[l]
             else:
                 t[l] = y[i * LANES + l] * (g[i * LANES + l] - total[l])
         for l in range(LANES):
@@ -448,21 +686,21 @@ cdef inline void load_piece(const View* view, const Rows* job, Py_ssize_t r, Py_
 cdef inline void backward_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, bint logs) noexcept nogil:
     cdef Py_ssize_t n = job.n_classes, r, l, rows, start, size
     cdef real* g = scratch
-    cdef real* y = g + (n * LANES if n < SHORT_ROW else PIECE)
+    cdef real* y = g + (tile_size(n) if n < SHORT_ROW else PIECE)
     cdef double dot[LANES]
     cdef real total[LANES]
     if n < SHORT_ROW:
         for r from begin <= r < end by LANES:
             rows = LANES if end - r > LANES else end - r
-            load_tile[real](g, &job.aux, job.inner, n, r, rows)
-            load_tile[real](y, &job.x, job.inner, n, r, rows)
+            load_tile[real](g, &job.aux, job, r, rows)
+            load_tile[real](y, &job.x, job, r, rows)
             for l in range(LANES):
                 dot[l] = 0
             lanes_dot[real](g, y, n, logs, dot)
             for l in range(LANES):
                 total[l] = <real> dot[l]
             lanes_backward[real](g, y, n, logs, total)
-            store_tile[real](g, &job.out, job.inner, n, r, rows)
+            store_tile[real](g, &job.out, job, r, rows)
         return
     for r in range(begin, end):
         for l in range(LANES):
@@ -485,14 +723,16 @@ cdef inline void backward_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end
 
 # ---- cross-entropy ------------------------------------------------------------------------------------------------
 
-cdef struct Batch:        # what 16 rows need beside their statistics
-    int64_t y[LANES]      # class, -1: the row is absent
-    double x_y[LANES]     # its logit
-    double e_y[LANES]     # exp(x_y - m)
-    double w[LANES]       # sum of target weights; index targets: the weight of the class
-    double dot[LANES]     # sum of target weights times (m - x)
-    double u[LANES]       # row weight
-    double up[LANES]      # scale * row weight * upstream
+cdef struct Batch:            # what 16 rows need beside their statistics
+    int64_t y[LANES]          # class, -1: the row is absent
+    double x_y[LANES]         # its logit
+    double w[LANES]           # sum of target weights; index targets: the weight of the class
+    double dot[LANES]         # sum of target weights times (m - x)
+    double u[LANES]           # row weight
+    double up[LANES]          # scale * row weight * upstream
+    double factor[LANES]      # of the probabilities in the gradient: up * (w + 2 z_loss lse)
+    Py_ssize_t present[LANES] # the lanes that are not absent, in order
+    Py_ssize_t n_present
 
 
 cdef inline double class_weight(const Rows* job, int64_t y, const real* like) noexcept nogil:
@@ -501,22 +741,39 @@ cdef inline double class_weight(const Rows* job, int64_t y, const real* like) no
 
 cdef inline void load_batch(const Rows* job, Py_ssize_t r, Py_ssize_t rows, Batch* b, const real* like) noexcept nogil:
     cdef Py_ssize_t l
+    cdef int64_t keep
     for l in range(LANES):
-        b.y[l], b.u[l], b.x_y[l], b.e_y[l], b.w[l], b.dot[l] = -1, 0, 0, 0, 0, 0
-        if l < rows:
-            b.u[l] = (<const real*> job.row_weight)[r + l] if job.row_weight != NULL else 1.0
-            if job.target == NULL:
-                b.y[l] = 0
-            elif job.wide_target:
-                b.y[l] = (<const int64_t*> job.target)[r + l]
-            else:
-                b.y[l] = (<const int32_t*> job.target)[r + l]
-            if b.u[l] == 0 or (job.target != NULL and b.y[l] == job.ignore_index):
-                b.y[l], b.u[l] = -1, 0
-        b.w[l] = class_weight[real](job, b.y[l], like) if b.y[l] >= 0 and job.target != NULL else 0.0
+        b.y[l], b.u[l] = -1, 0
+    for l in range(rows):
+        b.y[l], b.u[l] = 0, 1
+    if job.target != NULL and job.wide_target:
+        for l in range(rows):
+            b.y[l] = (<const int64_t*> job.target)[r + l]
+    elif job.target != NULL:
+        for l in range(rows):
+            b.y[l] = (<const int32_t*> job.target)[r + l]
+    if job.row_weight != NULL:
+        for l in range(rows):
+            b.u[l] = (<const real*> job.row_weight)[r + l]
+    for l in range(LANES):
+        keep = b.u[l] != 0 and (job.target == NULL or b.y[l] != job.ignore_index)
+        b.y[l] = b.y[l] if keep else -1
+        b.u[l] = b.u[l] if keep else 0.0
+        b.w[l] = 1.0 if keep else 0.0
         b.up[l] = job.scale * b.u[l]
-        if job.upstream != NULL and b.y[l] >= 0:
-            b.up[l] *= (<const real*> job.upstream)[r + l]
+        b.x_y[l] = b.dot[l] = 0
+    b.n_present = 0
+    for l in range(rows):
+        b.present[b.n_present] = l
+        b.n_present += b.y[l] >= 0
+    if job.class_weight != NULL and job.target != NULL:
+        for l in range(rows):
+            if b.y[l] >= 0:
+                b.w[l] = class_weight[real](job, b.y[l], like)
+    if job.upstream != NULL:
+        for l in range(rows):
+            if b.y[l] >= 0:
+                b.up[l] *= (<const real*> job.upstream)[r + l]
 
 
 cdef inline void zero_lane(real* t, Py_ssize_t n, Py_ssize_t l) noexcept nogil:
@@ -532,13 +789,32 @@ cdef inline void zero_row(const View* view, const Rows* job, Py_ssize_t r, const
         out[c * view.classes] = 0
 
 
-cdef inline void target_gradients(const Batch* b, const Stats* st, const double* z_lse, double* gradient) noexcept nogil:
-    """(w + 2 z lse) p_y - w with 1 - p_y formed without cancellation"""
-    cdef double rest
+cdef inline void zero_absent(const Rows* job, Py_ssize_t r, Py_ssize_t rows, const Batch* b, const real* like) noexcept nogil:
+    cdef Py_ssize_t l
+    if b.n_present == rows:
+        return
+    for l in range(rows):
+        if b.y[l] < 0:
+            zero_row[real](&job.out, job, r + l, like)
+            if job.want_hess:
+                zero_row[real](&job.hess, job, r + l, like)
+
+
+cdef inline double factor_of(const Rows* job, const Batch* b, const Stats* st, Py_ssize_t l) noexcept nogil:
+    """up * (w + 2 z_loss lse)"""
+    if job.z_loss == 0:
+        return b.up[l] * b.w[l]
+    return b.up[l] * (b.w[l] + 2.0 * job.z_loss * (st.m[l] + log1p_f64(st.rest[l])))
+
+
+cdef inline void target_gradients(const Batch* b, const Stats* st, double* gradient) noexcept nogil:
+    """factor * p_y - up * w, with 1 - p_y formed without cancellation"""
+    cdef double e, others
     cdef Py_ssize_t l
     for l in range(LANES):
-        rest = (st.k[l] - 1.0) + st.s[l] if b.x_y[l] == st.m[l] else st.k[l] + (st.s[l] - b.e_y[l])
-        gradient[l] = b.up[l] * (2.0 * z_lse[l] * b.e_y[l] - b.w[l] * rest) / (st.k[l] + st.s[l])
+        e = exp_f64(b.x_y[l] - st.m[l])
+        others = st.rest[l] if b.x_y[l] == st.m[l] else (1.0 - e) + st.rest[l]
+        gradient[l] = ((b.factor[l] - b.up[l] * b.w[l]) * e - b.up[l] * b.w[l] * others) / (1.0 + st.rest[l])
 
 
 cdef inline void batch_losses(const Rows* job, Py_ssize_t r, Py_ssize_t rows, const Batch* b, const Stats* st,
@@ -546,8 +822,7 @@ cdef inline void batch_losses(const Rows* job, Py_ssize_t r, Py_ssize_t rows, co
     cdef double loss[LANES]
     cdef double logs[LANES]
     cdef Py_ssize_t l
-    for l in range(LANES):
-        logs[l] = log_sum(st.k[l], st.s[l])
+    logarithms(st, logs)
     for l in range(LANES):
         loss[l] = b.w[l] * logs[l] + b.dot[l]
     if job.z_loss != 0:
@@ -561,163 +836,142 @@ cdef inline void batch_losses(const Rows* job, Py_ssize_t r, Py_ssize_t rows, co
     add_lanes(sums, loss)
 
 
-cdef inline void lanes_hessian(const real* e, real* h, Py_ssize_t n, const real* rest_, const real* total_, const real* a_, const real* z_) noexcept nogil:
-    """h = e (a (total - e) + z e), with the difference of a maximum (e = 1) given as rest"""
-    cdef real rest[LANES]
-    cdef real total[LANES]
+# Hessian: factor p (1 - p) + 2 z p^2, with a = factor / total, b = 1 / total, and 1 - p of a maximum given apart
+
+cdef inline void lanes_hessian(const real* v, const real* s, real* h, Py_ssize_t n, const real* a_, const real* b_, const real* rest_, const real* z_) noexcept nogil:
     cdef real a[LANES]
+    cdef real b[LANES]
+    cdef real rest[LANES]
     cdef real z[LANES]
+    cdef real t[LANES]
     cdef Py_ssize_t i, l
-    cdef real v, others
+    cdef real e, p
     for l in range(LANES):
-        rest[l], total[l], a[l], z[l] = rest_[l], total_[l], a_[l], z_[l]
+        a[l], b[l], rest[l], z[l] = a_[l], b_[l], rest_[l], z_[l]
     for i in range(n):
         for l in range(LANES):
-            v = e[i * LANES + l]
-            others = rest[l] if v == <real> 1 else total[l] - v
-            h[i * LANES + l] = v * (a[l] * others + z[l] * v)
+            e = s[i * LANES + l] + v[i * LANES + l] * s[i * LANES + l]
+            p = e * b[l]
+            t[l] = e * a[l] * (rest[l] if p > <real> 0.5 else <real> 1 - p) + z[l] * p * p
+        for l in range(LANES):
+            h[i * LANES + l] = t[l]
 
 
-cdef inline void tile_hessian(const real* e, real* h, Py_ssize_t n, const double* factor, const double* two_z, const Stats* st) noexcept nogil:
-    cdef real rest[LANES]
-    cdef real total[LANES]
+cdef inline void tile_hessian(const Rows* job, const real* v, const real* s, real* h, Py_ssize_t n, const Batch* b, const Stats* st) noexcept nogil:
+    """n vectors, with the lanes of st and b"""
     cdef real a[LANES]
+    cdef real inverse[LANES]
+    cdef real rest[LANES]
     cdef real z[LANES]
-    cdef double t
     cdef Py_ssize_t l
     for l in range(LANES):
-        t = st.k[l] + st.s[l]
-        rest[l], total[l] = <real> ((st.k[l] - 1.0) + st.s[l]), <real> t
-        a[l], z[l] = <real> (factor[l] / t / t), <real> (two_z[l] / t / t)
-    lanes_hessian(e, h, n, rest, total, a, z)
+        a[l], inverse[l] = <real> (b.factor[l] / st.total[l]), <real> (1.0 / st.total[l])
+        rest[l], z[l] = <real> (st.rest[l] / (1.0 + st.rest[l])), <real> (2.0 * job.z_loss * b.up[l])
+    lanes_hessian(v, s, h, n, a, inverse, rest, z)
 
 
-cdef inline void hessian_row(const real* e, Py_ssize_t e_step, const Rows* job, Py_ssize_t r, const real* tops, const Stats* st, Py_ssize_t lane,
-                             double factor, double two_z) noexcept nogil:
-    """As tile_hessian for one row, in units of the maximum of each piece."""
-    cdef real piece[PIECE]
-    cdef real rest[LANES]
-    cdef real total[LANES]
-    cdef real a[LANES]
-    cdef real z[LANES]
-    cdef real* out = <real*> job.hess.data + row_at(&job.hess, job.inner, r)
-    cdef Py_ssize_t start, size, c, l
-    cdef long double unit, t = <long double> st.k[lane] + st.s[lane]
-    for start from 0 <= start < job.n_classes by PIECE:
-        size = PIECE if job.n_classes - start > PIECE else job.n_classes - start
-        unit = below(tops[start // PIECE], st.m[lane])
-        for l in range(LANES):
-            total[l] = <real> (t / unit)
-            rest[l] = <real> ((st.k[lane] - 1.0) + st.s[lane] if unit == 1 else t / unit - 1)
-            a[l], z[l] = <real> (factor / t / t * unit * unit), <real> (two_z / t / t * unit * unit)
-        for c in range(size):
-            piece[c] = e[(start + c) * e_step]
-        for c in range(size, (size + LANES - 1) // LANES * LANES):
-            piece[c] = 0
-        if t > 1e18 * unit:                              # p is so small that 1 - p is 1
-            for l in range(LANES):
-                a[l] = <real> (factor * unit / t)
-            lanes_scale(piece, (size + LANES - 1) // LANES, a)
-        else:
-            lanes_hessian(piece, piece, (size + LANES - 1) // LANES, rest, total, a, z)
-        spread(piece, out + start * job.hess.classes, job.hess.classes, size)
+cdef inline void run_hessian(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const real* v, const real* s, double factor, double up,
+                             const Stats* st, Py_ssize_t lane) noexcept nogil:
+    cdef real h[PIECE + SHORT_ROW]
+    cdef Stats row
+    cdef Batch b
+    cdef Py_ssize_t l, vectors = (size + LANES - 1) // LANES
+    for l in range(LANES):
+        row.total[l], row.rest[l], b.factor[l], b.up[l] = st.total[lane], st.rest[lane], factor, up
+    tile_hessian[real](job, v, s, h, vectors, &b, &row)
+    settle(h, size)
+    spread[real](h, row_of[real](&job.hess, job, r, v) + start * job.hess.classes, job.hess.classes, size)
 
 
-cdef inline void cross_entropy_long(const Rows* job, Py_ssize_t r, Py_ssize_t l, real* scratch, Batch* b, Stats* st) noexcept nogil:
-    """One long row, lane l of its batch: statistics, and the gradient and Hessian where wanted."""
-    cdef Py_ssize_t n = job.n_classes, e_step = 1
-    cdef const real* x = <real*> job.x.data + row_at(&job.x, job.inner, r)
-    cdef real* out = NULL
-    cdef real* e = scratch
-    cdef real* tops = scratch + n
-    cdef double z_lse = 0, factor
-    b.x_y[l] = x[b.y[l] * job.x.classes]
-    if not job.want_grad:
-        row_stats[real](x, job.x.classes, e, 1, n, False, scratch, st, l)
-        return
-    out = <real*> job.out.data + row_at(&job.out, job.inner, r)
-    if n > LONG_ROW:
-        e, e_step, tops = out, job.out.classes, scratch
-    row_stats[real](x, job.x.classes, e, e_step, n, True, tops, st, l)
-    if job.z_loss != 0:
-        z_lse = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l]))
-    factor = b.up[l] * (b.w[l] + 2.0 * z_lse)
-    b.e_y[l] = <double> (e[b.y[l] * e_step] * below(tops[b.y[l] // PIECE], st.m[l]))
+cdef inline void run_gradient(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const real* v, const real* s, double factor, double up,
+                              const Stats* st, Py_ssize_t lane) noexcept nogil:
+    """The probabilities' part of gradient and Hessian, for part of a row."""
     if job.want_hess:
-        hessian_row[real](e, e_step, job, r, tops, st, l, factor, 2.0 * job.z_loss * b.up[l])
-    scale_row[real](e, e_step, out, job.out.classes, n, tops, st.m[l], factor / (<long double> st.k[l] + st.s[l]))
+        run_hessian[real](job, r, start, size, v, s, factor, up, st, lane)
+    run_scale[real](v, s, row_of[real](&job.out, job, r, v) + start * job.out.classes, job.out.classes, size, factor / st.total[lane],
+                    later_row[real](job, r + max(rows_at_once(job.n_classes), 1), v) + start)
+
+
+cdef inline void present_rows(const Rows* job, Py_ssize_t r, real* scratch, Batch* b, Stats* st) noexcept nogil:
+    """The rows of a batch that are not short: statistics, and the probabilities' part of the derivatives where wanted."""
+    cdef Py_ssize_t n = job.n_classes, at_once = rows_at_once(n), first, some, i, l, start, size
+    cdef Py_ssize_t index[LANES]
+    cdef real* v[LANES]
+    cdef real* s[LANES]
+    cdef Stats part
+    cdef Unit unit
+    for first from 0 <= first < b.n_present by max(at_once, 1):
+        some = min(max(at_once, 1), b.n_present - first)
+        for i in range(some):
+            index[i] = r + b.present[first + i]
+        if at_once:
+            whole_rows[real](job, index, some, scratch, v, s, &part)
+        else:
+            long_row[real](job, index[0], scratch, &unit, &part)
+        for i in range(some):
+            l = b.present[first + i]
+            b.x_y[l] = row_of[real](&job.x, job, index[i], scratch)[b.y[l] * job.x.classes]
+            st.m[l], st.rest[l] = part.m[i], part.rest[i]
+            b.factor[l] = factor_of(job, b, st, l)
+            if job.want_grad and at_once:
+                run_gradient[real](job, index[i], 0, n, v[i], s[i], b.factor[l], b.up[l], &part, i)
+        start = n if at_once or not job.want_grad else 0
+        while start < n:
+            size = piece_size(start, n)
+            piece_exp[real](job, index[0], start, size, &unit, scratch)
+            run_gradient[real](job, index[0], start, size, scratch, scratch + PIECE + SHORT_ROW, b.factor[l], b.up[l], &part, 0)
+            start += size
 
 
 cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
     """Class indices without smoothing: only the entry of the class differs from a scaled softmax."""
     cdef Py_ssize_t n = job.n_classes, r, l, rows
     cdef bint short = n < SHORT_ROW
-    cdef real* e = scratch
-    cdef real* h = e + n * LANES
-    cdef real a[LANES]
-    cdef double factor[LANES]
-    cdef double two_z[LANES]
-    cdef double z_lse[LANES]
+    cdef real* x = scratch
+    cdef real* v = x + tile_size(n)
+    cdef real* s = v + tile_size(n)
+    cdef double a[LANES]
     cdef double gradient[LANES]
     cdef Stats st
     cdef Batch b
     cdef Sums sums
     clear_lanes(&sums)
-    for l in range(LANES):
-        st.m[l], st.k[l], st.s[l] = 0, 1, 0
     for r from begin <= r < end by LANES:
-        rows = LANES if end - r > LANES else end - r
+        rows = min(LANES, end - r)
         load_batch[real](job, r, rows, &b, scratch)
         if short:
-            load_tile[real](e, &job.x, job.inner, n, r, rows)
+            load_tile[real](x, &job.x, job, r, rows)
+            tile_stats[real](x, v, s, n, &st)
             for l in range(LANES):
-                if b.y[l] >= 0:
-                    b.x_y[l] = e[b.y[l] * LANES + l]
-            tile_stats[real](e, e, n, job.want_grad, &st)
-            for l in range(LANES):
-                if b.y[l] >= 0:
-                    b.e_y[l] = e[b.y[l] * LANES + l]
+                b.x_y[l] = x[max(b.y[l], 0) * LANES + l]
         else:
-            for l in range(rows):
-                if b.y[l] >= 0:
-                    cross_entropy_long[real](job, r + l, l, scratch, &b, &st)
+            for l in range(LANES):
+                st.m[l] = st.rest[l] = b.factor[l] = 0
+            present_rows[real](job, r, scratch, &b, &st)
         for l in range(LANES):
             b.dot[l] = b.w[l] * (st.m[l] - b.x_y[l])
         batch_losses[real](job, r, rows, &b, &st, &sums, scratch)
         if not job.want_grad:
             continue
-        for l in range(LANES):
-            z_lse[l] = 0
-        if job.z_loss != 0:
-            for l in range(LANES):
-                z_lse[l] = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l]))
-        for l in range(LANES):
-            two_z[l] = 2.0 * job.z_loss * b.up[l]
-            factor[l] = b.up[l] * (b.w[l] + 2.0 * z_lse[l])
-            a[l] = <real> (factor[l] / (st.k[l] + st.s[l]))
-        target_gradients(&b, &st, z_lse, gradient)
-        if short and job.want_hess:
-            tile_hessian[real](e, h, n, factor, two_z, &st)
-            for l in range(rows):
-                if b.y[l] < 0:
-                    zero_lane[real](h, n, l)
-            store_tile[real](h, &job.hess, job.inner, n, r, rows)
         if short:
-            lanes_scale[real](e, n, a)
+            for l in range(LANES):
+                b.factor[l] = factor_of(job, &b, &st, l)
+        target_gradients(&b, &st, gradient)
+        if short:
+            if job.want_hess:
+                tile_hessian[real](job, v, s, x, n, &b, &st)
+                store_tile[real](x, &job.hess, job, r, rows)
+            for l in range(LANES):
+                a[l] = b.factor[l] / st.total[l]
+            lanes_scale[real](v, s, v, n, a, v)
             for l in range(rows):
-                if b.y[l] < 0:
-                    zero_lane[real](e, n, l)
-                else:
-                    e[b.y[l] * LANES + l] = <real> gradient[l]
-            store_tile[real](e, &job.out, job.inner, n, r, rows)
-        if not short:
+                v[max(b.y[l], 0) * LANES + l] = <real> gradient[l]
+            store_tile[real](v, &job.out, job, r, rows)
+        else:
             for l in range(rows):
                 if b.y[l] >= 0:
                     row_of[real](&job.out, job, r + l, scratch)[b.y[l] * job.out.classes] = <real> gradient[l]
-                    continue
-                zero_row[real](&job.out, job, r + l, scratch)
-                if job.want_hess:
-                    zero_row[real](&job.hess, job, r + l, scratch)
+        zero_absent[real](job, r, rows, &b, scratch)
     total_lanes(&sums, acc)
 
 
@@ -726,7 +980,7 @@ cdef inline void target_tile(const Rows* job, real* q, Py_ssize_t r, Py_ssize_t 
     cdef Py_ssize_t n = job.n_classes, c, l
     cdef real keep = <real> (1.0 - job.smoothing), spread_ = <real> (job.smoothing / n), w
     if job.target == NULL:
-        load_tile[real](q, &job.aux, job.inner, n, r, rows)
+        load_tile[real](q, &job.aux, job, r, rows)
     for c in range(n):
         w = <real> class_weight[real](job, c, q)
         for l in range(LANES):
@@ -775,65 +1029,62 @@ cdef inline void lanes_target(const real* x, const real* q, Py_ssize_t n, const 
         w[l], dot[l] = total[l], product[l]
 
 
-cdef inline void lanes_dense_gradient(real* e, const real* q, Py_ssize_t n, const real* a_, const real* b_) noexcept nogil:
+cdef inline void lanes_dense_gradient(const real* v, const real* s, real* q, Py_ssize_t n, const double* a_, const double* b_) noexcept nogil:
+    """q becomes a (1 + v) s - b q"""
     cdef real a[LANES]
     cdef real b[LANES]
+    cdef real e
     cdef Py_ssize_t i, l
     for l in range(LANES):
-        a[l], b[l] = a_[l], b_[l]
+        a[l], b[l] = <real> a_[l], <real> b_[l]
     for i in range(n):
         for l in range(LANES):
-            e[i * LANES + l] = e[i * LANES + l] * a[l] - q[i * LANES + l] * b[l]
+            e = s[i * LANES + l] + v[i * LANES + l] * s[i * LANES + l]
+            q[i * LANES + l] = e * a[l] - q[i * LANES + l] * b[l]
 
 
-cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t l, real* scratch, Batch* b, Stats* st) noexcept nogil:
-    """One long row, lane l of its batch."""
-    cdef real x[PIECE]
-    cdef real q[PIECE]
+cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real* scratch, Batch* b, Stats* st) noexcept nogil:
+    """One long row, a lane of its batch."""
+    cdef real x[PIECE + SHORT_ROW]
+    cdef real q[PIECE + SHORT_ROW]
     cdef real m[LANES]
-    cdef real a[LANES]
-    cdef real up[LANES]
+    cdef double a[LANES]
+    cdef double up[LANES]
     cdef double w[LANES]
     cdef double dot[LANES]
-    cdef const real* row = <real*> job.x.data + row_at(&job.x, job.inner, r)
-    cdef real* out = NULL
-    cdef real* e = scratch
-    cdef real* tops = scratch + (job.n_classes if job.want_grad else 0)
-    cdef Py_ssize_t n = job.n_classes, e_step = 1, start, size, i
-    cdef double z_lse = 0, factor
-    cdef long double unit
-    if job.want_grad:
-        out = <real*> job.out.data + row_at(&job.out, job.inner, r)
-    if n > LONG_ROW and job.want_grad and out != row:    # in place, x is read again: the engine gives room for e
-        e, e_step, tops = out, job.out.classes, scratch
-    row_stats[real](row, job.x.classes, e, e_step, n, job.want_grad, tops, st, l)
-    for i in range(LANES):
-        m[i], w[i], dot[i] = <real> st.m[l], 0, 0
-    for start from 0 <= start < n by PIECE:
-        size = PIECE if n - start > PIECE else n - start
+    cdef real* v = scratch
+    cdef real* s = scratch + PIECE + SHORT_ROW
+    cdef Py_ssize_t n = job.n_classes, start = 0, size, l
+    cdef Stats row
+    cdef Unit unit
+    long_row[real](job, r, scratch, &unit, &row)
+    st.m[lane], st.rest[lane] = row.m[0], row.rest[0]
+    for l in range(LANES):
+        m[l], w[l], dot[l] = <real> row.m[0], 0, 0
+    while start < n:
+        size = piece_size(start, n)
         load_piece[real](&job.x, job, r, start, size, <real> -INFINITY, x)
-        target_piece[real](job, q, r, start, size, b.y[l])
+        target_piece[real](job, q, r, start, size, b.y[lane])
         lanes_target[real](x, q, (size + LANES - 1) // LANES, m, w, dot)
-    b.w[l], b.dot[l] = sum_lanes(w), sum_lanes(dot)
+        start += size
+    b.w[lane], b.dot[lane] = sum_lanes(w), sum_lanes(dot)
     if not job.want_grad:
         return
-    if job.z_loss != 0:
-        z_lse = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l]))
-    factor = b.up[l] * (b.w[l] + 2.0 * z_lse)
-    if job.want_hess:
-        hessian_row[real](e, e_step, job, r, tops, st, l, factor, 2.0 * job.z_loss * b.up[l])
-    for start from 0 <= start < n by PIECE:
-        size = PIECE if n - start > PIECE else n - start
-        unit = below(tops[start // PIECE], st.m[l])
-        for i in range(LANES):
-            a[i], up[i] = <real> (factor * unit / (<long double> st.k[l] + st.s[l])), <real> b.up[l]
-        for i in range(size):
-            x[i] = e[(start + i) * e_step]
-        for i in range(size, (size + LANES - 1) // LANES * LANES):
-            x[i] = 0
-        target_piece[real](job, q, r, start, size, b.y[l])
-        lanes_dense_gradient[real](x, q, (size + LANES - 1) // LANES, a, up)
-        spread[real](x, out + start * job.out.classes, job.out.classes, size)
+    b.factor[lane] = factor_of(job, b, st, lane)
+    for l in range(LANES):
+        a[l], up[l] = b.factor[lane] / row.total[0], b.up[lane]
+    start = 0
+    while start < n:
+        size = piece_size(start, n)
+        piece_exp[real](job, r, start, size, &unit, scratch)
+        if job.want_hess:
+            run_hessian[real](job, r, start, size, v, s, b.factor[lane], b.up[lane], &row, 0)
+        target_piece[real](job, q, r, start, size, b.y[lane])
+        settle(v, size)
+        settle(s, size)
+        lanes_dense_gradient[real](v, s, q, (size + LANES - 1) // LANES, a, up)
+        spread[real](q, row_of[real](&job.out, job, r, scratch) + start * job.out.classes, job.out.classes, size)
+        start += size
 
 
 cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
@@ -841,62 +1092,45 @@ cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* sc
     cdef Py_ssize_t n = job.n_classes, r, l, rows
     cdef bint short = n < SHORT_ROW
     cdef real* x = scratch
-    cdef real* e = x + n * LANES
-    cdef real* q = e + n * LANES
-    cdef real a[LANES]
-    cdef real up[LANES]
+    cdef real* v = x + tile_size(n)
+    cdef real* s = v + tile_size(n)
+    cdef real* q = s + tile_size(n)
     cdef real m[LANES]
-    cdef double factor[LANES]
-    cdef double two_z[LANES]
-    cdef double z_lse
+    cdef double a[LANES]
     cdef Stats st
     cdef Batch b
     cdef Sums sums
     clear_lanes(&sums)
     for l in range(LANES):
-        st.m[l], st.k[l], st.s[l] = 0, 1, 0
+        st.m[l] = st.rest[l] = 0
     for r from begin <= r < end by LANES:
-        rows = LANES if end - r > LANES else end - r
+        rows = min(LANES, end - r)
         load_batch[real](job, r, rows, &b, scratch)
         for l in range(LANES):
-            b.w[l] = b.dot[l] = 0
+            b.w[l] = b.factor[l] = 0
         if short:
             target_tile[real](job, q, r, rows, &b)
-            load_tile[real](x, &job.x, job.inner, n, r, rows)
-            tile_stats[real](x, e, n, True, &st)
+            load_tile[real](x, &job.x, job, r, rows)
+            tile_stats[real](x, v, s, n, &st)
             for l in range(LANES):
                 m[l] = <real> st.m[l]
             lanes_target[real](x, q, n, m, b.w, b.dot)
         else:
-            for l in range(rows):
-                if b.y[l] >= 0:
-                    dense_long[real](job, r + l, l, scratch, &b, &st)
+            for l in range(b.n_present):
+                dense_long[real](job, r + b.present[l], b.present[l], scratch, &b, &st)
         batch_losses[real](job, r, rows, &b, &st, &sums, scratch)
         if not job.want_grad:
             continue
-        if not short:
-            for l in range(rows):
-                if b.y[l] < 0:
-                    zero_row[real](&job.out, job, r + l, scratch)
-                    if job.want_hess:
-                        zero_row[real](&job.hess, job, r + l, scratch)
-            continue
-        for l in range(LANES):
-            z_lse = job.z_loss * (st.m[l] + log_sum(st.k[l], st.s[l])) if job.z_loss != 0 else 0.0
-            two_z[l] = 2.0 * job.z_loss * b.up[l]
-            factor[l] = b.up[l] * (b.w[l] + 2.0 * z_lse)
-            a[l] = <real> (factor[l] / (st.k[l] + st.s[l]))
-            up[l] = <real> b.up[l]
-        if job.want_hess:
-            tile_hessian[real](e, x, n, factor, two_z, &st)
-        lanes_dense_gradient[real](e, q, n, a, up)
-        for l in range(rows):
-            if b.y[l] < 0:
-                zero_lane[real](x, n, l)
-                zero_lane[real](e, n, l)
-        if job.want_hess:
-            store_tile[real](x, &job.hess, job.inner, n, r, rows)
-        store_tile[real](e, &job.out, job.inner, n, r, rows)
+        if short:
+            for l in range(LANES):
+                b.factor[l] = factor_of(job, &b, &st, l)
+                a[l] = b.factor[l] / st.total[l]
+            if job.want_hess:
+                tile_hessian[real](job, v, s, x, n, &b, &st)
+                store_tile[real](x, &job.hess, job, r, rows)
+            lanes_dense_gradient[real](v, s, q, n, a, b.up)
+            store_tile[real](q, &job.out, job, r, rows)
+        zero_absent[real](job, r, rows, &b, scratch)
     total_lanes(&sums, acc)
 
 

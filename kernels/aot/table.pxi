@@ -6,7 +6,6 @@ cdef enum:
     MAX_FORMULAS = 128
     SHORT_ROW = 64        # rows with fewer classes are transposed: 16 rows side by side
     PIECE = 2048          # longer rows are reduced piece by piece
-    LONG_ROW = 65536      # longer rows keep no copy of their exponentials
 
 # Elementwise loops: arrays, parameters, number of elements (a multiple of LANES).
 ctypedef void (*kernel_t)(void** arrays, const double* params, Py_ssize_t n) noexcept nogil
@@ -34,7 +33,7 @@ cdef struct Rows:
     void* value
     double smoothing, z_loss, scale
 
-# Rows begin..end; scratch has room for 3 tiles, or for a long row and the maxima of its pieces; sum = compensated [hi, lo].
+# Rows begin..end; scratch has room for four tiles, or three pieces of a row; sum = compensated [hi, lo].
 ctypedef void (*rows_t)(const Rows* job, Py_ssize_t begin, Py_ssize_t end, void* scratch, double* sum) noexcept nogil
 
 cdef enum:

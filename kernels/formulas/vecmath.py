@@ -151,6 +151,74 @@ def exp_split(hi, lo):
     return _exp_split_up(hi, lo) * _down()
 
 
+# exp in units of a power of two. Rows of scores never form x - max, whose rounding error exp would amplify:
+# exp(x - max) differs from exp(x) 2^-k by a factor near 1 that is the same for the whole row. Kept as two
+# numbers, (1 + v) s is not rounded before it meets its factor.
+
+
+def _unit_bits_f32():
+    """The biased exponent of 2^64 in the low bits of a float."""
+    return 12583103.0
+
+
+def _unit_bits_f64():
+    return 6755399441056831.0
+
+
+def _unit_reach_f32():
+    """exp(x - m) counts as 0 this far below the maximum m; products with factors below 2^30 are 0 there, too."""
+    return 130.0
+
+
+def _unit_reach_f64():
+    return 751.0
+
+
+def _unit_of(m):
+    """The power k of two nearest to exp(m), |m| <= 512, as magic = bits - k; and where exp(x) 2^-k is 0."""
+    k = rint(m * 1.4426950408889634)
+    return _unit_bits() - k, k * 0.6931471805599453 - _unit_reach()
+
+
+def _unit_ln2_f32():
+    """ln2 = high + low; high has 12 digits, its product with n, |n| < 2048, is exact."""
+    return 0.693115234375, 3.194618494530942e-5
+
+
+def _unit_ln2_f64():
+    return _ln2()
+
+
+def _unit_pow2_f32(t):
+    return from_bits(bits(t) << 23)
+
+
+def _unit_pow2_f64(t):
+    return from_bits(bits(t) << 52)
+
+
+def _exp_quadratic_f32(r):
+    """(exp(r) - 1 - r) / r^2 on [-ln2/2, ln2/2]; 0.05 of exp(r)."""
+    return poly(r, 0.49999994, 0.1666652, 0.041668404, 0.008368899, 0.0013814222)
+
+
+def _exp_quadratic_f64(r):
+    return 0.5 + r * _exp_cubic(r)
+
+
+def exp_unit(x, magic, low):
+    """v and s, a power of two, with (1 + v) s = 2^(64 - k) exp(x) for x <= m; magic and low of _unit_of(m).
+
+    s is a normal number down to where exp(x - m) leaves the subnormal ones: a product with it, scaled last, is rounded once.
+    """
+    t = x * 1.4426950408889634 + magic
+    n = t - magic
+    high, ln2_low = _unit_ln2()
+    r = (x - n * high) - n * ln2_low
+    v = r + r * r * _exp_quadratic(r)
+    return select(x < low, 0.0, v), select(x < low, 0.0, _unit_pow2(t))
+
+
 def _expm1_parts(x):
     """exp(x) - 1 for x in [-50, 50] as its leading terms 2^n - 1 + 2^n a, and the rest."""
     n, a, b = _exp_reduce(x, 0.0)
