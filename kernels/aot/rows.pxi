@@ -8,8 +8,8 @@
 # e_m (1 + rest), and its logarithm m + log1p(rest): rest keeps all its digits when one class dominates.
 
 cdef extern from "transpose.h" nogil:
-    void transpose_f32(const float* const* source, float* const* target)
-    void transpose_f64(const double* const* source, double* const* target)
+    void transpose_f32(const float* source, Py_ssize_t source_step, float* target, Py_ssize_t target_step)
+    void transpose_f64(const double* source, Py_ssize_t source_step, double* target, Py_ssize_t target_step)
 
 cdef extern from "primitives.h" nogil:
     void FL_PREFETCH(const void* line, int write)
@@ -21,13 +21,15 @@ ctypedef fused real:
 cdef struct Stats:            # of LANES rows
     double m[LANES]           # maximum
     double top[LANES]         # e_m
-    double total[LANES]       # sum of e
+    double total[LANES]       # sum of e, NaN where the maximum is infinite
+    double error[LANES]       # what its rounding lost
     double rest[LANES]        # total / top - 1
 
-cdef struct Others:           # sums hi + lo of e over all but the maxima, and the number of those
-    double hi[LANES]
-    double lo[LANES]
-    double count[LANES]
+cdef struct Share:            # factor / total = high (1 + low), and the share of the maximum m, which is never more than the factor
+    double high[LANES]
+    double low[LANES]
+    double m[LANES]
+    double most[LANES]
 
 cdef struct Unit:             # what exp_unit needs, a lane each; base is subtracted first, without error
     double base[LANES]
@@ -45,13 +47,22 @@ cdef inline real exp_of(real x) noexcept nogil:
         return exp_split_f64(x, 0.0)
 
 
+cdef inline real pick(bint condition, real a, real b) noexcept nogil:
+    """a or b, both evaluated: gcc vectorises no conditional load"""
+    if real is float:
+        return select_f32(condition, a, b)
+    else:
+        return select_f64(condition, a, b)
+
+
 # ---- loops over vectors -------------------------------------------------------------------------------------------
 
 cdef inline void lanes_max(const real* x, Py_ssize_t n, real* m) noexcept nogil:
     cdef real top[4 * LANES]                             # four vectors at a time: a maximum waits for the one before
     cdef Py_ssize_t i, l
-    for l in range(4 * LANES):
-        top[l] = m[l % LANES]
+    for i in range(4):
+        for l in range(LANES):
+            top[i * LANES + l] = m[l]
     for i in range(n // 4):
         for l in range(4 * LANES):
             top[l] = x[i * 4 * LANES + l] if x[i * 4 * LANES + l] > top[l] else top[l]
@@ -103,64 +114,68 @@ cdef inline void add_vector(const real* v, double* hi, double* lo) noexcept nogi
             hi[l] = s
 
 
-cdef inline void lanes_others(const real* x, const real* v, const real* s, Py_ssize_t n, const real* m_, Others* o) noexcept nogil:
+cdef inline void lanes_others(const real* x, const real* v, const real* s, Py_ssize_t n, const real* m_, double* hi, double* lo, real* count) noexcept nogil:
     """Adds up each lane without its maxima, which are counted. Four vectors are added first: the powers of two in them without an error."""
     cdef real m[LANES]
     cdef real k[LANES]
     cdef real e[LANES]
-    cdef real p[4 * LANES]
+    cdef real p, q, t, u
     cdef Py_ssize_t i, l
     for l in range(LANES):
-        m[l], k[l] = m_[l], <real> o.count[l]
+        m[l], k[l] = m_[l], 0
     for i in range(n // 4):
         for l in range(LANES):
-            p[l] = s[l] if x[l] != m[l] else <real> 0
-            p[l + 16] = s[l + 16] if x[l + 16] != m[l] else <real> 0
-            p[l + 32] = s[l + 32] if x[l + 32] != m[l] else <real> 0
-            p[l + 48] = s[l + 48] if x[l + 48] != m[l] else <real> 0
-            k[l] = k[l] + (<real> 1 if x[l] == m[l] else <real> 0)
-            k[l] = k[l] + (<real> 1 if x[l + 16] == m[l] else <real> 0)
-            k[l] = k[l] + (<real> 1 if x[l + 32] == m[l] else <real> 0)
-            k[l] = k[l] + (<real> 1 if x[l + 48] == m[l] else <real> 0)
-            e[l] = (v[l] * p[l] + v[l + 16] * p[l + 16]) + (v[l + 32] * p[l + 32] + v[l + 48] * p[l + 48])
-            e[l] = e[l] + ((p[l] + p[l + 16]) + (p[l + 32] + p[l + 48]))
-        add_vector(e, o.hi, o.lo)
+            p, q = pick[real](x[l] == m[l], 0, s[l]), pick[real](x[l + 16] == m[l], 0, s[l + 16])
+            t, u = pick[real](x[l + 32] == m[l], 0, s[l + 32]), pick[real](x[l + 48] == m[l], 0, s[l + 48])
+            e[l] = ((v[l] * p + v[l + 16] * q) + (v[l + 32] * t + v[l + 48] * u)) + ((p + q) + (t + u))
+        for l in range(LANES):
+            p, q = pick[real](x[l] == m[l], 1, 0), pick[real](x[l + 16] == m[l], 1, 0)
+            t, u = pick[real](x[l + 32] == m[l], 1, 0), pick[real](x[l + 48] == m[l], 1, 0)
+            k[l] = k[l] + ((p + q) + (t + u))
+        add_vector(e, hi, lo)
         x += 4 * LANES
         v += 4 * LANES
         s += 4 * LANES
     for i in range(n % 4):
         for l in range(LANES):
-            p[l] = s[l] if x[l] != m[l] else <real> 0
-            k[l] = k[l] + (<real> 1 if x[l] == m[l] else <real> 0)
-            e[l] = v[l] * p[l] + p[l]
-        add_vector(e, o.hi, o.lo)
+            p = pick[real](x[l] == m[l], 0, s[l])
+            e[l] = v[l] * p + p
+        for l in range(LANES):
+            k[l] = k[l] + pick[real](x[l] == m[l], 1, 0)
+        add_vector(e, hi, lo)
         x += LANES
         v += LANES
         s += LANES
     for l in range(LANES):
-        o.count[l] = k[l]
+        count[l] += k[l]
 
 
-cdef inline void lanes_scale(const real* v, const real* s, real* out, Py_ssize_t n, const double* a, const real* x) noexcept nogil:
-    """out = a (1 + v) s, rounded once: in float32 a is high (1 + low); meanwhile the lines of x are fetched, to be read next"""
+cdef inline void lanes_scale(const real* x, const real* v, const real* s, real* out, Py_ssize_t n, const Share* a, Py_ssize_t lane, const real* ahead) noexcept nogil:
+    """out = high (1 + low) (1 + v) s, rounded once, and of the maxima, most: meanwhile lines ahead are fetched, to be read next.
+
+    One lane of a for all lanes; or each its own, where lane is -1.
+    """
     cdef real high[LANES]
     cdef real low[LANES]
+    cdef real m[LANES]
+    cdef real most[LANES]
     cdef real t[LANES]
     cdef real w
     cdef Py_ssize_t i, l
     for l in range(LANES):
-        high[l] = <real> a[l]
-        low[l] = <real> ((a[l] - <double> high[l]) / a[l]) if a[l] - a[l] == 0 else <real> 0
+        high[l], low[l] = <real> a.high[l if lane < 0 else lane], <real> a.low[l if lane < 0 else lane]
+    for l in range(LANES):
+        m[l], most[l] = <real> a.m[l if lane < 0 else lane], <real> a.most[l if lane < 0 else lane]
     for i in range(n):
-        FL_PREFETCH(x + i * LANES, 0)
+        FL_PREFETCH(ahead + i * LANES, 0)
         if real is double:
-            FL_PREFETCH(x + i * LANES + LANES // 2, 0)
+            FL_PREFETCH(ahead + i * LANES + LANES // 2, 0)
         for l in range(LANES):
             t[l] = s[i * LANES + l] * high[l]
             w = v[i * LANES + l]
-            if real is float:
-                w = w + (w * low[l] + low[l])
+            w = w + (w * low[l] + low[l])
             t[l] = t[l] + t[l] * w
+            t[l] = pick[real](x[i * LANES + l] == m[l], most[l], t[l])
         for l in range(LANES):
             out[i * LANES + l] = t[l]
 
@@ -181,26 +196,85 @@ cdef inline real highest_lane(const real* m) noexcept nogil:
 
 cdef inline void choose_unit(Stats* st, Unit* unit, const real* like) noexcept nogil:
     """From the maxima: the unit of each row, and what its maximum is in it."""
-    cdef double m, far, magic, low, v, s
+    cdef double m[LANES]
+    cdef double base[LANES]
+    cdef double magic[LANES]
+    cdef double low[LANES]
+    cdef double top[LANES]
+    cdef double v, s
     cdef Py_ssize_t l
     for l in range(LANES):
-        m = st.m[l] if st.m[l] - st.m[l] == 0 else 0.0
-        far = m if m > <double> FAR or m < -<double> FAR else 0.0
-        magic, low = _unit_of_f64(m - far)
-        v, s = exp_unit_f64(m - far, magic, low)
-        st.top[l] = s + v * s
-        unit.base[l] = far
+        m[l] = select_f64(st.m[l] - st.m[l] == 0, st.m[l], 0.0)
+        base[l] = select_f64(abs_f64(m[l]) > <double> FAR, m[l], 0.0)
+        magic[l], low[l] = _unit_of_f64(m[l] - base[l])
+    for l in range(LANES):
+        v, s = exp_unit_f64(m[l] - base[l], magic[l], low[l])
+        top[l] = s + v * s
+    if real is float:
+        for l in range(LANES):
+            magic[l] += <double> _unit_bits_f32() - _unit_bits_f64()
+            low[l] += _unit_reach_f64() - <double> _unit_reach_f32()
+    memcpy(unit.base, base, sizeof(base))
+    memcpy(unit.magic, magic, sizeof(base))
+    memcpy(unit.low, low, sizeof(base))
+    memcpy(st.top, top, sizeof(base))
+
+
+cdef inline void finish(Stats* st, const double* hi, const double* lo, const double* count) noexcept nogil:
+    """rest and total, from the sums without maxima and the number of maxima"""
+    cdef double top[LANES]
+    cdef double m[LANES]
+    cdef double rest[LANES]
+    cdef double total[LANES]
+    cdef double error[LANES]
+    cdef double maxima, back
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        top[l], m[l] = st.top[l], st.m[l]
+    for l in range(LANES):
+        rest[l] = (hi[l] + lo[l]) / top[l] + (count[l] - 1.0)
+        maxima = count[l] * top[l]
+        total[l] = hi[l] + maxima
+        back = total[l] - hi[l]
+        error[l] = (hi[l] - (total[l] - back)) + (maxima - back) + lo[l]
+        total[l] += m[l] - m[l]
+    memcpy(st.rest, rest, sizeof(rest))
+    memcpy(st.total, total, sizeof(rest))
+    memcpy(st.error, error, sizeof(rest))
+
+
+cdef inline double product_error(double a, double b, double p) noexcept nogil:
+    """a b - p, where p is the rounded product"""
+    cdef double a_high = _high_f64(a)
+    cdef double b_high = _high_f64(b)
+    return ((a_high * b_high - p) + a_high * (b - b_high) + (a - a_high) * b_high) + (a - a_high) * (b - b_high)
+
+
+cdef inline void shares(const double* factor, const Stats* st, Share* share, const real* like) noexcept nogil:
+    cdef double a, p, rest
+    cdef double f[LANES]
+    cdef double total[LANES]
+    cdef double error[LANES]
+    cdef double high[LANES]
+    cdef double low[LANES]
+    cdef double most[LANES]
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        f[l], total[l], error[l], most[l] = factor[l], st.total[l], st.error[l], st.rest[l]
+    for l in range(LANES):
+        a = f[l] / total[l]
         if real is float:
-            unit.magic[l], unit.low[l] = magic - _unit_bits_f64() + _unit_bits_f32(), low + _unit_reach_f64() - _unit_reach_f32()
+            high[l] = <float> a
+            rest = (a - high[l]) / a
         else:
-            unit.magic[l], unit.low[l] = magic, low
-
-
-cdef inline void finish(Stats* st, const Others* o) noexcept nogil:
-    cdef Py_ssize_t l
-    for l in range(LANES):
-        st.rest[l] = (o.hi[l] + o.lo[l]) / st.top[l] + (o.count[l] - 1.0)
-        st.total[l] = o.hi[l] + (o.lo[l] + o.count[l] * st.top[l])
+            high[l], p = a, a * total[l]
+            rest = ((f[l] - p) - product_error(a, total[l], p) - a * error[l]) / f[l]
+        low[l] = select_f64(rest - rest == 0, rest, 0.0)
+        most[l] = f[l] / (1.0 + most[l]) + (total[l] - total[l])
+    memcpy(share.high, high, sizeof(high))
+    memcpy(share.low, low, sizeof(high))
+    memcpy(share.m, st.m, sizeof(high))
+    memcpy(share.most, most, sizeof(high))
 
 
 # ---- tiles: 16 short rows, transposed -----------------------------------------------------------------------------
@@ -212,68 +286,64 @@ cdef inline Py_ssize_t row_at(const View* view, Py_ssize_t inner, Py_ssize_t r) 
     return (r // inner) * view.outer + (r % inner) * view.inner
 
 
+cdef inline real* row_of(const View* view, const Rows* job, Py_ssize_t r, const real* like) noexcept nogil:
+    return <real*> view.data + row_at(view, job.inner, r)
+
+
+cdef inline bint adjacent(const View* view, const Rows* job, Py_ssize_t r) noexcept nogil:
+    """Whether the LANES rows from r on begin side by side."""
+    return (r % job.inner + LANES <= job.inner and view.inner == 1) or (job.inner == 1 and view.outer == 1)
+
+
 cdef inline Py_ssize_t tile_size(Py_ssize_t n_classes) noexcept nogil:
     return (n_classes + 3) // 4 * 4 * LANES
 
 
-cdef inline void transpose(real** source, real** target) noexcept nogil:
+cdef inline void transpose(const real* source, Py_ssize_t source_step, real* target, Py_ssize_t target_step) noexcept nogil:
     if real is float:
-        transpose_f32(<const float* const*> source, <float* const*> target)
+        transpose_f32(source, source_step, target, target_step)
     else:
-        transpose_f64(<const double* const*> source, <double* const*> target)
+        transpose_f64(source, source_step, target, target_step)
 
 
 cdef inline void load_tile(real* t, const View* view, const Rows* job, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
-    cdef real* p[LANES]
-    cdef real* source[4]
-    cdef real* target[4]
-    cdef Py_ssize_t c, l, i, n = job.n_classes, step = view.classes
-    cdef bint adjacent = rows == LANES
-    for l in range(LANES):
-        p[l] = <real*> view.data + row_at(view, job.inner, r + l if l < rows else r)
-        adjacent = adjacent and p[l] == p[0] + l
-    if adjacent:
-        for c in range(n):
-            for l in range(LANES):
-                t[c * LANES + l] = p[0][c * step + l]
-    elif step == 1 and job.inner == 1 and view.outer >= n and r + LANES + 4 <= job.n_rows:   # reads up to 3 values too many
+    cdef const real* first = row_of[real](view, job, r, t)
+    cdef const real* p
+    cdef Py_ssize_t c, l, n = job.n_classes, step = view.classes
+    if step == 1 and job.inner == 1 and view.outer >= n and r + LANES + 4 <= job.n_rows:   # reads up to 3 values too many
         for c from 0 <= c < n by 4:
             for l from 0 <= l < LANES by 4:
-                for i in range(4):
-                    source[i], target[i] = p[l + i] + c, t + (c + i) * LANES + l
-                transpose[real](source, target)
-    else:
-        for l in range(LANES):
-            for c in range(n):
-                t[c * LANES + l] = p[l][c * step]
-
-
-cdef inline void store_tile(real* t, const View* view, const Rows* job, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
-    cdef real* p[LANES]
-    cdef real* source[4]
-    cdef real* target[4]
-    cdef Py_ssize_t c, l, i, n = job.n_classes, step = view.classes, first = 0, whole = n & ~3
-    cdef bint adjacent = rows == LANES
-    for l in range(rows):
-        p[l] = <real*> view.data + row_at(view, job.inner, r + l)
-        adjacent = adjacent and p[l] == p[0] + l
-    if adjacent:
+                transpose(first + l * view.outer + c, view.outer, t + c * LANES + l, LANES)
+    elif rows == LANES and adjacent(view, job, r):
         for c in range(n):
             for l in range(LANES):
-                p[0][c * step + l] = t[c * LANES + l]
-        return
-    if step == 1 and job.inner == 1 and view.outer == n and rows == LANES:
+                t[c * LANES + l] = first[c * step + l]
+    else:
+        for l in range(LANES):
+            p = row_of[real](view, job, r + l if l < rows else r, t)
+            for c in range(n):
+                t[c * LANES + l] = p[c * step]
+
+
+cdef inline void store_tile(const real* t, const View* view, const Rows* job, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
+    cdef real* first = row_of[real](view, job, r, t)
+    cdef real* p
+    cdef Py_ssize_t c, l, n = job.n_classes, step = view.classes, from_row = 0, from_class = 0
+    if rows == LANES and step == 1 and job.inner == 1 and view.outer == n:
+        from_row, from_class = LANES - 4, n & ~3
         for l from 0 <= l < LANES by 4:                  # what a row writes too much, the next one writes again
             for c from (n - 1) & ~3 >= c >= 0 by 4:
-                if c == whole and l == LANES - 4:
-                    continue
-                for i in range(4):
-                    source[i], target[i] = t + (c + i) * LANES + l, p[l + i] + c
-                transpose[real](source, target)
-        first = LANES - 4
-    for l in range(first, rows):
-        for c in range(whole if first else 0, n):
-            p[l][c * step] = t[c * LANES + l]
+                if l < from_row or c < from_class:
+                    transpose(t + c * LANES + l, LANES, first + l * n + c, n)
+    elif rows == LANES and adjacent(view, job, r):
+        for c in range(n):
+            for l in range(LANES):
+                first[c * step + l] = t[c * LANES + l]
+        return
+    for l in range(from_row, rows):
+        p = row_of[real](view, job, r + l, t)
+        for c in range(from_class, n):
+            p[c * step] = t[c * LANES + l]
 
 
 cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classes, Stats* st) noexcept nogil:
@@ -282,7 +352,10 @@ cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classe
     cdef real base[LANES]
     cdef real magic[LANES]
     cdef real low[LANES]
-    cdef Others others
+    cdef real k[LANES]
+    cdef double hi[LANES]
+    cdef double lo[LANES]
+    cdef double count[LANES]
     cdef Unit unit
     cdef Py_ssize_t l
     for l in range(LANES):
@@ -293,10 +366,12 @@ cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classe
     choose_unit[real](st, &unit, x)
     for l in range(LANES):
         base[l], magic[l], low[l] = <real> unit.base[l], <real> unit.magic[l], <real> unit.low[l]
-        others.hi[l] = others.lo[l] = others.count[l] = 0
+        hi[l], lo[l], k[l] = 0, 0, 0
     lanes_exp(x, v, s, n_classes, base, magic, low, v)
-    lanes_others(x, v, s, n_classes, m, &others)
-    finish(st, &others)
+    lanes_others(x, v, s, n_classes, m, hi, lo, k)
+    for l in range(LANES):
+        count[l] = k[l]
+    finish(st, hi, lo, count)
 
 
 # ---- runs: at least LANES values side by side. Their last vector, if it is not whole, begins earlier; its exponentials
@@ -323,37 +398,42 @@ cdef inline void run_exp(const real* x, real* v, real* s, Py_ssize_t n, const Un
         lanes_exp(x + n - LANES, v + whole, s + whole, 1, base, magic, low, out + n - LANES)
 
 
-cdef inline void run_others(const real* x, const real* v, const real* s, Py_ssize_t n, real m, Others* o, Py_ssize_t lane) noexcept nogil:
+cdef inline void run_others(const real* x, const real* v, const real* s, Py_ssize_t n, real m, double* sum_hi, double* sum_lo, double* maxima) noexcept nogil:
     cdef real top[LANES]
     cdef real last[LANES]
-    cdef Others lanes
+    cdef real k[LANES]
+    cdef double hi[LANES]
+    cdef double lo[LANES]
+    cdef double count[LANES]
     cdef Py_ssize_t l, whole = n - n % LANES
     for l in range(LANES):
-        top[l] = m
-        lanes.hi[l] = lanes.lo[l] = lanes.count[l] = 0
-    lanes_others(x, v, s, n // LANES, top, &lanes)
+        top[l], k[l], hi[l], lo[l] = m, 0, 0, 0
+    lanes_others(x, v, s, n // LANES, top, hi, lo, k)
     if whole < n:
         for l in range(LANES):
-            last[l] = x[n - LANES + l] if l >= LANES - (n - whole) else m
-        lanes_others(last, v + whole, s + whole, 1, top, &lanes)
-    o.hi[lane], o.lo[lane], o.count[lane] = sum_lanes(lanes.hi), sum_lanes(lanes.lo), sum_lanes(lanes.count)
+            last[l] = pick[real](l >= LANES - (n - whole), x[n - LANES + l], m)
+        lanes_others(last, v + whole, s + whole, 1, top, hi, lo, k)
+    for l in range(LANES):
+        count[l] = k[l]
+    sum_hi[0], sum_lo[0], maxima[0] = sum_lanes(hi), 0, sum_lanes(count)
+    if real is double:
+        sum_lo[0] = sum_lanes(lo)
     if whole < n:
-        o.count[lane] -= LANES - (n - whole)
+        maxima[0] -= LANES - (n - whole)
 
 
-cdef inline void run_scale(const real* v, const real* s, real* out, Py_ssize_t step, Py_ssize_t n, double factor, const real* x) noexcept nogil:
-    cdef double a[LANES]
+cdef inline void run_scale(const real* x, const real* v, const real* s, real* out, Py_ssize_t step, Py_ssize_t n, const Share* share, Py_ssize_t lane, const real* ahead) noexcept nogil:
+    """x stands side by side, and may be out."""
     cdef real t[LANES]
     cdef Py_ssize_t c, l, whole = n - n % LANES
-    for l in range(LANES):
-        a[l] = factor
     if step == 1:
-        lanes_scale(v, s, out, n // LANES, a, x)
+        lanes_scale(x + n - LANES, v + whole, s + whole, t, 1 if whole < n else 0, share, lane, ahead + n - LANES)
+        lanes_scale(x, v, s, out, n // LANES, share, lane, ahead)
         if whole < n:
-            lanes_scale(v + whole, s + whole, out + n - LANES, 1, a, x + n - LANES)
+            memcpy(out + n - LANES, t, sizeof(t))
         return
     for c from 0 <= c < n by LANES:
-        lanes_scale(v + c, s + c, t, 1, a, v)
+        lanes_scale(x + min(c, n - LANES), v + c, s + c, t, 1, share, lane, v)
         c = min(c, n - LANES)
         for l in range(LANES):
             out[(c + l) * step] = t[l]
@@ -369,25 +449,22 @@ cdef inline void settle(real* values, Py_ssize_t n) noexcept nogil:
 
 cdef inline void runs_stats(const real** x, real** v, real** s, const real** out, Py_ssize_t n, Py_ssize_t runs, Unit* unit, Stats* st) noexcept nogil:
     """Statistics of up to 16 runs, and their exponentials."""
-    cdef Others others
+    cdef double hi[LANES]
+    cdef double lo[LANES]
+    cdef double count[LANES]
     cdef Py_ssize_t r, l
     for l in range(LANES):
-        st.m[l] = others.hi[l] = others.lo[l] = 0
-        others.count[l] = 1
+        st.m[l], hi[l], lo[l], count[l] = 0, 0, 0, 1
     for r in range(runs):
         st.m[r] = run_max(x[r], n)
     choose_unit[real](st, unit, x[0])
     for r in range(runs):
         run_exp(x[r], v[r], s[r], n, unit, r, out[r])
-        run_others(x[r], v[r], s[r], n, <real> st.m[r], &others, r)
-    finish(st, &others)
+        run_others(x[r], v[r], s[r], n, <real> st.m[r], hi + r, lo + r, count + r)
+    finish(st, hi, lo, count)
 
 
 # ---- rows of SHORT_ROW classes and more ---------------------------------------------------------------------------
-
-cdef inline real* row_of(const View* view, const Rows* job, Py_ssize_t r, const real* like) noexcept nogil:
-    return <real*> view.data + row_at(view, job.inner, r)
-
 
 cdef inline const real* later_row(const Rows* job, Py_ssize_t r, const real* like) noexcept nogil:
     """Row r of x, to be fetched; a row that there is where r is none, or its values lie apart."""
@@ -424,9 +501,8 @@ cdef inline void spread(const real* values, real* out, Py_ssize_t step, Py_ssize
             out[c * step] = values[c]
 
 
-cdef inline void whole_rows(const Rows* job, const Py_ssize_t* r, Py_ssize_t rows, real* scratch, real** v, real** s, Stats* st) noexcept nogil:
+cdef inline void whole_rows(const Rows* job, const Py_ssize_t* r, Py_ssize_t rows, real* scratch, real** x, real** v, real** s, Stats* st) noexcept nogil:
     """Statistics and exponentials of rows that do not come in pieces, rows_at_once of them at most."""
-    cdef real* x[LANES]
     cdef real* out[LANES]
     cdef Unit unit
     cdef Py_ssize_t l, n = job.n_classes, width = n - n % LANES + LANES
@@ -458,6 +534,7 @@ cdef inline void long_row(const Rows* job, Py_ssize_t r, real* scratch, Unit* un
     cdef Py_ssize_t start = 0, size, l, n = job.n_classes
     cdef double rest[2]
     cdef double factor, m
+    cdef long double total
     while start < n:
         size = piece_size(start, n)
         x = piece_of[real](job, r, start, size, scratch)
@@ -477,18 +554,21 @@ cdef inline void long_row(const Rows* job, Py_ssize_t r, real* scratch, Unit* un
     for l in range(LANES):
         st.m[l], st.rest[l] = m, rest[0] + rest[1]
     choose_unit[real](st, unit, scratch)
+    total = st.top[0] * (1.0 + <long double> rest[0] + rest[1])
     for l in range(LANES):
-        st.total[l] = st.top[l] * (1.0 + st.rest[l])
+        st.total[l], st.error[l] = <double> total + (m - m), <double> (total - <double> total)
 
 
-cdef inline void piece_exp(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const Unit* unit, real* scratch) noexcept nogil:
-    """Once more the exponentials of a piece, now in the unit of the row; a row of one piece has them already.
+cdef inline const real* piece_exp(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const Unit* unit, real* scratch) noexcept nogil:
+    """The values of a piece, and once more its exponentials, now in the unit of the row; a row of one piece has them already.
 
     To keep them from the first pass would cost as much traffic in the second-level cache as they cost to compute.
     """
+    cdef const real* x = piece_of[real](job, r, start, size, scratch)
     if size < job.n_classes:
-        run_exp(piece_of[real](job, r, start, size, scratch), scratch, scratch + PIECE + SHORT_ROW, size, unit, 0,
+        run_exp(x, scratch, scratch + PIECE + SHORT_ROW, size, unit, 0,
                 row_of[real](&job.out, job, r, scratch) + start if job.out.classes == 1 else scratch)
+    return x
 
 
 cdef inline double lse_of(double m, double log_total, const real* x, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
@@ -506,40 +586,45 @@ cdef inline double lse_of(double m, double log_total, const real* x, Py_ssize_t 
 cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
     cdef Py_ssize_t n = job.n_classes, r, l, rows, start, size, group = LANES if n < SHORT_ROW else rows_at_once(n)
     cdef Py_ssize_t index[LANES]
+    cdef real* x[LANES]
     cdef real* v[LANES]
     cdef real* s[LANES]
     cdef real* out
-    cdef double a[LANES]
+    cdef double one[LANES]
+    cdef Share share
     cdef Stats st
     cdef Unit unit
-    v[0], s[0] = scratch, scratch + PIECE + SHORT_ROW
+    for l in range(LANES):
+        one[l] = 1
+    x[0], v[0], s[0] = scratch, scratch, scratch + PIECE + SHORT_ROW
     if n < SHORT_ROW:
         v[0], s[0] = scratch + tile_size(n), scratch + 2 * tile_size(n)
     for r from begin <= r < end by max(group, 1):
         rows = min(max(group, 1), end - r)
         if n < SHORT_ROW:
-            load_tile[real](scratch, &job.x, job, r, rows)
-            tile_stats[real](scratch, v[0], s[0], n, &st)
+            load_tile[real](x[0], &job.x, job, r, rows)
+            tile_stats[real](x[0], v[0], s[0], n, &st)
         elif group:
             for l in range(rows):
                 index[l] = r + l
-            whole_rows[real](job, index, rows, scratch, v, s, &st)
+            whole_rows[real](job, index, rows, scratch, x, v, s, &st)
         else:
             long_row[real](job, r, scratch, &unit, &st)
-        for l in range(LANES):
-            a[l] = 1.0 / st.total[l]
+        shares[real](one, &st, &share, scratch)
         if n < SHORT_ROW:
-            lanes_scale[real](v[0], s[0], v[0], n, a, v[0])
-            store_tile[real](v[0], &job.out, job, r, rows)
+            lanes_scale[real](x[0], v[0], s[0], x[0], n, &share, -1, x[0])
+            store_tile[real](x[0], &job.out, job, r, rows)
         elif group:
             for l in range(rows):
-                run_scale[real](v[l], s[l], row_of[real](&job.out, job, r + l, scratch), job.out.classes, n, a[l], later_row[real](job, r + l + group, scratch))
+                run_scale[real](x[l], v[l], s[l], row_of[real](&job.out, job, r + l, scratch), job.out.classes, n, &share, l,
+                                later_row[real](job, r + l + group, scratch))
         else:
             out, start = row_of[real](&job.out, job, r, scratch), 0
             while start < n:
                 size = piece_size(start, n)
-                piece_exp[real](job, r, start, size, &unit, scratch)
-                run_scale[real](v[0], s[0], out + start * job.out.classes, job.out.classes, size, a[0], later_row[real](job, r + 1, scratch) + start)
+                x[0] = <real*> piece_exp[real](job, r, start, size, &unit, scratch)
+                run_scale[real](x[0], v[0], s[0], out + start * job.out.classes, job.out.classes, size, &share, 0,
+                                later_row[real](job, r + 1, scratch) + start)
                 start += size
 
 
@@ -584,6 +669,7 @@ cdef inline void rows_stats(const Rows* job, Py_ssize_t r, Py_ssize_t rows, real
     """Statistics alone, of up to 16 rows; a tile of short rows stays in scratch."""
     cdef Py_ssize_t n = job.n_classes, l, k, group = rows_at_once(n)
     cdef Py_ssize_t index[LANES]
+    cdef real* x[LANES]
     cdef real* v[LANES]
     cdef real* s[LANES]
     cdef Stats some
@@ -596,7 +682,7 @@ cdef inline void rows_stats(const Rows* job, Py_ssize_t r, Py_ssize_t rows, real
         st.m[l], st.rest[l], index[l] = 0, 0, r + l
     for l from 0 <= l < rows by max(group, 1):
         if group:
-            whole_rows[real](job, index + l, min(group, rows - l), scratch, v, s, &some)
+            whole_rows[real](job, index + l, min(group, rows - l), scratch, x, v, s, &some)
         else:
             long_row[real](job, r + l, scratch, &unit, &some)
         for k in range(min(max(group, 1), rows - l)):
@@ -740,39 +826,42 @@ cdef inline double class_weight(const Rows* job, int64_t y, const real* like) no
 
 
 cdef inline void load_batch(const Rows* job, Py_ssize_t r, Py_ssize_t rows, Batch* b, const real* like) noexcept nogil:
+    cdef const int64_t* wide = <const int64_t*> job.target + r
+    cdef const int32_t* narrow = <const int32_t*> job.target + r
+    cdef int64_t y[LANES]
+    cdef double u[LANES]
     cdef Py_ssize_t l
-    cdef int64_t keep
     for l in range(LANES):
-        b.y[l], b.u[l] = -1, 0
-    for l in range(rows):
-        b.y[l], b.u[l] = 0, 1
-    if job.target != NULL and job.wide_target:
-        for l in range(rows):
-            b.y[l] = (<const int64_t*> job.target)[r + l]
+        y[l], u[l] = job.ignore_index if job.target != NULL else 0, <double> (l < rows)
+    if job.target != NULL and job.wide_target and rows == LANES:
+        for l in range(LANES):
+            y[l] = wide[l]
     elif job.target != NULL:
         for l in range(rows):
-            b.y[l] = (<const int32_t*> job.target)[r + l]
+            y[l] = wide[l] if job.wide_target else narrow[l]
     if job.row_weight != NULL:
         for l in range(rows):
-            b.u[l] = (<const real*> job.row_weight)[r + l]
-    for l in range(LANES):
-        keep = b.u[l] != 0 and (job.target == NULL or b.y[l] != job.ignore_index)
-        b.y[l] = b.y[l] if keep else -1
-        b.u[l] = b.u[l] if keep else 0.0
-        b.w[l] = 1.0 if keep else 0.0
-        b.up[l] = job.scale * b.u[l]
-        b.x_y[l] = b.dot[l] = 0
+            u[l] = (<const real*> job.row_weight)[r + l]
+    if job.target != NULL:
+        for l in range(LANES):
+            u[l] = select_f64(y[l] == job.ignore_index, 0.0, u[l])
     b.n_present = 0
+    for l in range(LANES):
+        b.y[l] = y[l] if u[l] != 0 else -1
+    for l in range(LANES):
+        b.u[l], b.up[l], b.w[l] = u[l], job.scale * u[l], select_f64(u[l] != 0, 1.0, 0.0)
+    for l in range(LANES):
+        b.x_y[l] = b.dot[l] = b.factor[l] = 0
     for l in range(rows):
         b.present[b.n_present] = l
-        b.n_present += b.y[l] >= 0
+        b.n_present += u[l] != 0
     if job.class_weight != NULL and job.target != NULL:
         for l in range(rows):
-            if b.y[l] >= 0:
-                b.w[l] = class_weight[real](job, b.y[l], like)
+            if u[l] != 0:
+                b.w[l] = (<const real*> job.class_weight)[y[l]]
     if job.upstream != NULL:
         for l in range(rows):
-            if b.y[l] >= 0:
+            if u[l] != 0:
                 b.up[l] *= (<const real*> job.upstream)[r + l]
 
 
@@ -883,12 +972,12 @@ cdef inline void run_hessian(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py
     spread[real](h, row_of[real](&job.hess, job, r, v) + start * job.hess.classes, job.hess.classes, size)
 
 
-cdef inline void run_gradient(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const real* v, const real* s, double factor, double up,
-                              const Stats* st, Py_ssize_t lane) noexcept nogil:
+cdef inline void run_gradient(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const real* x, const real* v, const real* s, double factor, double up,
+                              const Stats* st, Py_ssize_t lane, const Share* share) noexcept nogil:
     """The probabilities' part of gradient and Hessian, for part of a row."""
     if job.want_hess:
         run_hessian[real](job, r, start, size, v, s, factor, up, st, lane)
-    run_scale[real](v, s, row_of[real](&job.out, job, r, v) + start * job.out.classes, job.out.classes, size, factor / st.total[lane],
+    run_scale[real](x, v, s, row_of[real](&job.out, job, r, v) + start * job.out.classes, job.out.classes, size, share, lane,
                     later_row[real](job, r + max(rows_at_once(job.n_classes), 1), v) + start)
 
 
@@ -898,28 +987,35 @@ cdef inline void present_rows(const Rows* job, Py_ssize_t r, real* scratch, Batc
     cdef Py_ssize_t index[LANES]
     cdef real* v[LANES]
     cdef real* s[LANES]
+    cdef real* x[LANES]
+    cdef double factor[LANES]
+    cdef Share share
     cdef Stats part
     cdef Unit unit
+    for l in range(LANES):
+        factor[l] = 0
     for first from 0 <= first < b.n_present by max(at_once, 1):
         some = min(max(at_once, 1), b.n_present - first)
         for i in range(some):
             index[i] = r + b.present[first + i]
         if at_once:
-            whole_rows[real](job, index, some, scratch, v, s, &part)
+            whole_rows[real](job, index, some, scratch, x, v, s, &part)
         else:
             long_row[real](job, index[0], scratch, &unit, &part)
         for i in range(some):
             l = b.present[first + i]
             b.x_y[l] = row_of[real](&job.x, job, index[i], scratch)[b.y[l] * job.x.classes]
             st.m[l], st.rest[l] = part.m[i], part.rest[i]
-            b.factor[l] = factor_of(job, b, st, l)
-            if job.want_grad and at_once:
-                run_gradient[real](job, index[i], 0, n, v[i], s[i], b.factor[l], b.up[l], &part, i)
+            b.factor[l] = factor[i] = factor_of(job, b, st, l)
+        if job.want_grad:
+            shares[real](factor, &part, &share, scratch)
+        for i in range(some if job.want_grad and at_once else 0):
+            run_gradient[real](job, index[i], 0, n, x[i], v[i], s[i], factor[i], b.up[b.present[first + i]], &part, i, &share)
         start = n if at_once or not job.want_grad else 0
         while start < n:
             size = piece_size(start, n)
-            piece_exp[real](job, index[0], start, size, &unit, scratch)
-            run_gradient[real](job, index[0], start, size, scratch, scratch + PIECE + SHORT_ROW, b.factor[l], b.up[l], &part, 0)
+            x[0] = <real*> piece_exp[real](job, index[0], start, size, &unit, scratch)
+            run_gradient[real](job, index[0], start, size, x[0], scratch, scratch + PIECE + SHORT_ROW, factor[0], b.up[l], &part, 0, &share)
             start += size
 
 
@@ -930,7 +1026,7 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
     cdef real* x = scratch
     cdef real* v = x + tile_size(n)
     cdef real* s = v + tile_size(n)
-    cdef double a[LANES]
+    cdef Share share
     cdef double gradient[LANES]
     cdef Stats st
     cdef Batch b
@@ -959,11 +1055,10 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
         target_gradients(&b, &st, gradient)
         if short:
             if job.want_hess:
-                tile_hessian[real](job, v, s, x, n, &b, &st)
-                store_tile[real](x, &job.hess, job, r, rows)
-            for l in range(LANES):
-                a[l] = b.factor[l] / st.total[l]
-            lanes_scale[real](v, s, v, n, a, v)
+                tile_hessian[real](job, v, s, s + tile_size(n), n, &b, &st)
+                store_tile[real](s + tile_size(n), &job.hess, job, r, rows)
+            shares[real](b.factor, &st, &share, scratch)
+            lanes_scale[real](x, v, s, v, n, &share, -1, x)
             for l in range(rows):
                 v[max(b.y[l], 0) * LANES + l] = <real> gradient[l]
             store_tile[real](v, &job.out, job, r, rows)
