@@ -167,19 +167,42 @@ def stepped(optimizer, params, grads):
     return params
 
 
+def resnet18():
+    """The sizes of ResNet-18's 62 parameters: 11.7 million numbers, from 64 to 2.4 million each."""
+    sizes = [3 * 64 * 49, 64, 64]
+    for before, width in ((64, 64), (64, 128), (128, 256), (256, 512)):
+        sizes += [before * width * 9, width, width, *[width * width * 9, width, width] * 3]
+        sizes += [before * width, width, width] if before != width else []
+    return [*sizes, 512 * 1000, 1000]
+
+
 def optimizers(quick):
-    bytes_each = {"SGD": 20, "Adam": 28, "AdamW": 28}
-    options = {"SGD": {"lr": 1e-3, "momentum": 0.9}, "Adam": {"lr": 1e-3}, "AdamW": {"lr": 1e-3}}
-    for count, size in ((100, 1000), (1, 1_000_000 if quick else 10_000_000)):
-        grads = [normal(size) for _ in range(count)]
-        for name, kwargs in options.items():
-            params = [normal(size) for _ in range(count)]
-            others = {"torch fused": peers.torch_step(name, params, grads, **kwargs)}
+    # bytes that a parameter moves: read it, its gradient and its states, write it and its states
+    rules = {
+        "SGD": (20, {"momentum": 0.9}, "fused"),
+        "Adagrad": (20, {}, "fused"),
+        "RMSprop": (20, {}, "foreach"),
+        "Adadelta": (28, {}, "foreach"),
+        "NAdam": (28, {}, "foreach"),
+        "AdamW": (28, {}, "fused"),
+    }
+    lists = {
+        "100 x 1000": [1000] * 100,
+        "ResNet-18": resnet18(),
+        "1 x 10000000": [10_000_000],
+    }
+    if quick:
+        lists = {"100 x 1000": [1000] * 100, "1 x 1000000": [1_000_000]}
+    for words, sizes in lists.items():
+        grads = [normal(size) for size in sizes]
+        for name, (bytes_each, options, form) in rules.items():
+            kwargs = {"lr": 1e-3, **options}
+            params = [normal(size) for size in sizes]
+            others = {f"torch {form}": peers.torch_step(name, params, grads, **{form: True}, **kwargs)}
             if name == "AdamW":
                 others["NumPy"] = peers.numpy_adamw(params, grads, **kwargs)
             ours = partial(stepped, getattr(fl.optim, name)(params, **kwargs), params, grads)
-            bytes_moved = bytes_each[name] * count * size
-            yield Row(f"{name}.step {count} x {size}", ours, others, floor(ours, bytes_moved))
+            yield Row(f"{name}.step {words}", ours, others, floor(ours, bytes_each * sum(sizes)))
 
 
 def on(backend, call):

@@ -126,13 +126,13 @@ def torch_activation(name, x, g):
 
 @optional("torch")
 def torch_step(name, params, grads, **kwargs):
-    """A step of torch.optim's fused optimizer on copies of params; returns them."""
+    """A step of torch.optim's optimizer on copies of params; returns them."""
     import torch
 
     params = [torch.from_numpy(p.copy()).requires_grad_() for p in params]
     for param, grad in zip(params, grads):
         param.grad = torch.from_numpy(grad)
-    optimizer = getattr(torch.optim, name)(params, fused=True, **kwargs)
+    optimizer = getattr(torch.optim, name)(params, **kwargs)
 
     def call():
         optimizer.step()

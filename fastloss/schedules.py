@@ -6,6 +6,7 @@ another. `ReduceOnPlateau` alone has a memory: it is told of a loss by ``update`
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 from math import cos, floor, inf, log2, pi
 
 from ._check import number
@@ -162,7 +163,7 @@ class multistep:
 
 def _ascending(name, steps):
     steps = tuple(steps)
-    if any(a > b for a, b in zip(steps, steps[1:])):
+    if any(a > b for a, b in pairwise(steps)):
         raise ValueError(f"{name} is {list(steps)}; it must ascend")
     return steps
 
@@ -464,7 +465,10 @@ class ReduceOnPlateau:
         self, value, mode="min", factor=0.1, patience=10, threshold=1e-4, threshold_mode="rel", cooldown=0,
         min_value=0.0, eps=1e-8,
     ):  # fmt: skip
-        for name, given, words in (("mode", mode, ("min", "max")), ("threshold_mode", threshold_mode, ("rel", "abs"))):
+        for name, given, words in (
+            ("mode", mode, ("min", "max")),
+            ("threshold_mode", threshold_mode, ("rel", "abs")),
+        ):
             if given not in words:
                 raise ValueError(f"{name} is {given!r}; it must be one of {', '.join(map(repr, words))}")
         number("factor", factor, "a number < 1", lambda v: v < 1)

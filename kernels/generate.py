@@ -553,7 +553,7 @@ def read_all(folder=HERE / "formulas"):
 
 
 def main(outdir=HERE / "_generated"):
-    """Write the generated files into `outdir`; one that is as it should be keeps its age, and nothing is built again."""
+    """Write the generated files into `outdir`; one that is right keeps its age, so that nothing is built again."""
     outdir = Path(outdir)
     outdir.mkdir(parents=True, exist_ok=True)
     for name, text in {**generate(read_all()), "__init__.py": NOTICE}.items():

@@ -1,4 +1,4 @@
-"""Optimizers from their papers, on whole arrays: (param, grad, state, **settings) -> param; state is a dict, empty at first."""
+"""Optimizers from their papers: (param, grad, state, **settings) -> param; state is a dict, empty at first."""
 
 import numpy as np
 
@@ -29,9 +29,7 @@ def sgd(
     return param - lr * g
 
 
-def asgd(
-    param, grad, state, *, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6, weight_decay=0, maximize=False
-):
+def asgd(param, grad, state, *, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6, weight_decay=0, maximize=False):
     g = _gradient(param, grad, weight_decay, maximize)
     t = _count(state)
     eta = lr / (1 + lambd * lr * (t - 1)) ** alpha
@@ -114,9 +112,7 @@ def adamw(param, grad, state, *, weight_decay=1e-2, **settings):
     return adam(param, grad, state, weight_decay=weight_decay, decoupled_weight_decay=True, **settings)
 
 
-def adamax(
-    param, grad, state, *, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, maximize=False
-):
+def adamax(param, grad, state, *, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, maximize=False):
     """Algorithm 2 of Kingma and Ba 2015; eps is added to |g|, as torch adds it."""
     g = _gradient(param, grad, weight_decay, maximize)
     t = _count(state)
@@ -208,7 +204,7 @@ def muon(
 
 
 def lbfgs(param, closure, *, lr=1.0, iterations=20, history_size=100):
-    """Nocedal and Wright, equation 7.16: the inverse Hessian itself, from the last pairs, at fixed step lengths."""
+    """Nocedal and Wright, equation 7.16: the inverse Hessian itself, at fixed step lengths."""
     pairs, identity = [], np.eye(param.size)
     _, g = closure(param)
     d = -g

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import fastloss as fl
+
 from tests.cases import CASES
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +32,20 @@ def test_example_reaches_97_percent():
     pytest.importorskip("sklearn")
     example = runpy.run_path(str(ROOT / "examples" / "train_digits.py"))
     assert example["main"]() > 0.97
+
+
+def test_minibatch_example_learns_in_every_loop():
+    pytest.importorskip("sklearn")
+    accuracies = runpy.run_path(str(ROOT / "examples" / "minibatch.py"))["main"]()
+    assert len(accuracies) == 9 and min(accuracies.values()) > 0.9
+
+
+def test_every_optimizer_trains_the_demo():
+    """A table of epochs; here with few epochs, and every optimizer named."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("rich")
+    printed = run("-m", "bench.epochs", "--most", "1")
+    assert all(name in printed for name in fl.optim.__all__ if name[0].isupper())
 
 
 def test_info():

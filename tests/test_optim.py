@@ -12,7 +12,7 @@ import fastloss as fl
 from fastloss.optim import _base as base
 
 from . import reference_optim as textbook
-from .optimizers import CASES
+from .optimizers import CASES, RULES
 from .ulp import assert_close
 
 optim = fl.optim
@@ -103,7 +103,7 @@ def test_many_steps_follow_the_textbook(engine, rng, case):
 
 @every_case
 def test_many_steps_follow_torch(rng, torch, monkeypatch, case):
-    """Parameters and states; torch's step counts and bfloat16 made float64, which this package has throughout."""
+    """Parameters and states; torch's scalars and its bfloat16 are made float64, as here."""
     rule, number = case
     if not hasattr(torch.optim, rule.name):
         pytest.skip("torch has no such optimizer")
@@ -125,17 +125,18 @@ def test_many_steps_follow_torch(rng, torch, monkeypatch, case):
                 np.testing.assert_allclose(ours, p.detach().numpy(), rtol=1e-12, atol=1e-12)
                 for key, state in opt._state.items():
                     if state[i] is not None and peer.state[p].get(key) is not None:
-                        np.testing.assert_allclose(state[i], peer.state[p][key].numpy(), rtol=1e-12, atol=1e-12)
+                        want = peer.state[p][key].numpy()
+                        np.testing.assert_allclose(state[i], want, rtol=1e-12, atol=1e-12)
     finally:
         torch.set_default_dtype(torch.float32)
 
 
 @every_elementwise_kernel
 def test_float32_step_is_within_2_ulp_of_the_float64_step(engine, rng, case):
-    """From the same state, in ULP of the larger of parameter and update; states within 3 of the larger of old and change:
+    """From the same state, in ULP of the larger of parameter and update; states of the larger of old and change,
 
-    float32(1 - beta2) is 0.8 units off, and a square doubles what its gradient is off (measured: 2.7). lr is exact in
-    float32: where a step carries a parameter across 0, half a unit more would come from lr itself (measured: 2.5).
+    within 3: float32(1 - beta2) is 0.8 units off, and a square doubles what its gradient is off (measured: 2.7).
+    lr is exact in float32: where a step carries a parameter across 0, lr would add half a unit (measured: 2.5).
     Centered RMSprop divides by the root of a difference, and has 3 (measured: 2.6).
     """
     limit = 3 if case[0].settings[case[1]].get("centered") else 2
@@ -633,7 +634,7 @@ def test_functions_take_the_same_steps_as_the_classes(backend, rng, dtype, case)
         same_bits([np.ascontiguousarray(state)], kept)
 
 
-@pytest.mark.parametrize("rule", {case[0].name: case[0] for case in CASES if case[0].step}.values(), ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.step], ids=lambda rule: rule.name)
 def test_functions_have_one_grammar(rule):
     """(param, grad, *states, *, step, lr, settings of the class)."""
     parameters = inspect.signature(getattr(optim, rule.step)).parameters
@@ -834,13 +835,16 @@ def test_sparse_adam_as_torch_and_the_textbook(backend, rng, torch, monkeypatch,
         rows = rng.integers(0, 9, n).astype(np.uint8)
         values = rng.normal(size=(n, 2, 3))
         opt.step({"w": (rows, values)})
-        theirs.grad = torch.sparse_coo_tensor(torch.tensor(rows[None].astype(int)), torch.tensor(values), table.shape)
+        theirs.grad = torch.sparse_coo_tensor(
+            torch.tensor(rows[None].astype(int)), torch.tensor(values), table.shape, check_invariants=True
+        )
         peer.step()
         want = textbook.sparse_adam(want, (rows, values), state, **settings)
         np.testing.assert_allclose(ours, want, rtol=1e-12)
         np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-12)
         for key in ("exp_avg", "exp_avg_sq"):
-            np.testing.assert_allclose(opt._state[key][0], peer.state[theirs][key].numpy(), rtol=1e-12, atol=1e-15)
+            want_state = peer.state[theirs][key].numpy()
+            np.testing.assert_allclose(opt._state[key][0], want_state, rtol=1e-12, atol=1e-15)
 
 
 def test_sparse_adam_of_odd_layouts_and_half_gradients(backend, rng):

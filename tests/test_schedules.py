@@ -51,7 +51,9 @@ def of_torch(make, steps=30, lr=0.5):
     ids=lambda v: type(v).__name__ if callable(v) else "",
 )  # fmt: skip
 def test_as_torch(schedule, make, steps):
-    np.testing.assert_allclose([schedule(i) for i in range(steps)], of_torch(make, steps), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        [schedule(i) for i in range(steps)], of_torch(make, steps), rtol=1e-9, atol=1e-12
+    )
 
 
 def test_formulas_far_out_and_at_the_ends():

@@ -4,7 +4,19 @@ A class takes one array, a list, a tuple or a dict of arrays and keeps the state
 function is the same rule for one array, with the states in the caller's hands.
 """
 
-from ._adam import NAdam, Adam, Adamax, AdamW, RAdam, SparseAdam, adam_step, adamax_step, adamw_step, nadam_step, radam_step
+from ._adam import (
+    NAdam,
+    Adam,
+    Adamax,
+    AdamW,
+    RAdam,
+    SparseAdam,
+    adam_step,
+    adamax_step,
+    adamw_step,
+    nadam_step,
+    radam_step,
+)
 from ._adaptive import Adadelta, Adagrad, RMSprop, adadelta_step, adagrad_step, rmsprop_step
 from ._clip import clip_grad_norm
 from ._descent import ASGD, SGD, Lion, Rprop, asgd_step, lion_step, rprop_step, sgd_step

@@ -24,7 +24,8 @@ def _adam(
     correction = sqrt(1 - beta2**step)
     penalty, decay = _split(weight_decay, lr, decoupled_weight_decay)
     return "adam_amsgrad_step" if amsgrad else "adam_step", (
-        scale, penalty, decay, 1 - beta1, beta2, 1 - beta2, lr * correction / (1 - beta1**step), eps * correction,
+        scale, penalty, decay, 1 - beta1, beta2, 1 - beta2,
+        lr * correction / (1 - beta1**step), eps * correction,
     )  # fmt: skip
 
 
@@ -383,9 +384,7 @@ def nadam_step(
     )  # fmt: skip
 
 
-def _radam(
-    step, scale, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, decoupled_weight_decay=False
-):
+def _radam(step, scale, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, decoupled_weight_decay=False):
     beta1, beta2 = betas
     penalty, decay = _split(weight_decay, lr, decoupled_weight_decay)
     correction, size = 1 - beta2**step, lr / (1 - beta1**step)

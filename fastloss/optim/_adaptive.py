@@ -60,9 +60,7 @@ class Adagrad(Optimizer):
             total.fill(initial_accumulator_value)
 
 
-def adagrad_step(
-    param, grad, state_sum, *, step, lr, lr_decay=0, weight_decay=0, eps=1e-10, maximize=False
-):
+def adagrad_step(param, grad, state_sum, *, step, lr, lr_decay=0, weight_decay=0, eps=1e-10, maximize=False):
     """One step of `Adagrad`, in place.
 
     Parameters
@@ -285,9 +283,7 @@ def rmsprop_step(
     (array([0.5, 2.5]), array([2.25, 2.25]))
     """
     if momentum_buffer is None and momentum != 0 and not callable(momentum):
-        raise ValueError(
-            f"momentum_buffer is None; it must be an array when momentum is {momentum}"
-        )
+        raise ValueError(f"momentum_buffer is None; it must be an array when momentum is {momentum}")
     states = {"square_avg": square_avg, "grad_avg": grad_avg, "momentum_buffer": momentum_buffer}
     states = {name: state for name, state in states.items() if state is not None}
 

@@ -57,7 +57,7 @@ def _neighbours(arrays):
 
 
 class _Group:
-    """Parameters of one dtype and age, of `updates` before those that all have seen since: one call of the backend."""
+    """Parameters of one dtype and age: one call of the backend. `updates` leaves out what all have seen since."""
 
     __slots__ = "members", "tensors", "updates"
 
@@ -141,7 +141,8 @@ class Optimizer:
                 age = min(int(self._base[i]) + self._since, self._settled)
                 groups.setdefault((self._dtypes[i], age), []).append(i)
         return [
-            _Group(group, [self._rows[i] for i in group], int(self._base[group[0]])) for group in groups.values()
+            _Group(group, [self._rows[i] for i in group], int(self._base[group[0]]))
+            for group in groups.values()
         ]
 
     # Settings
@@ -172,7 +173,7 @@ class Optimizer:
         return flat.copy() if before and self._highs[before - 1] > low else flat
 
     def _directions(self, grads, scale, values):
-        """What the rule takes in place of the gradients, and calls (function, arguments) that change states."""
+        """What the rule takes for gradients, and calls (function, arguments) that change states."""
         return grads, ()
 
     def step(self, grads, *, grad_scale=1.0, max_norm=None):
@@ -218,7 +219,9 @@ class Optimizer:
             if self.ema_decay is not None:
                 formula, scalars = formula.replace("_step", "_ema_step"), (*scalars, 1 - self.ema_decay)
             whole = len(group.members) == len(grads)
-            jobs.append((formula, group.tensors, grads if whole else [grads[i] for i in group.members], scalars))
+            jobs.append(
+                (formula, group.tensors, grads if whole else [grads[i] for i in group.members], scalars)
+            )
         self._run(jobs, changes, used)
 
     def _run(self, jobs, changes, used):
@@ -331,7 +334,11 @@ def step_one(rule, param, grad, states, step, maximize, **settings):
         raise TypeError("lr and momentum are numbers here; schedules are for the classes")
     _check.step(step)
     formula, scalars = rule(step, -1.0 if maximize else 1.0, **settings)
-    if _engine is not None and kernels() is _engine and _engine.step_one(formula, [param, grad, *states.values()], scalars):
+    if (
+        _engine is not None
+        and kernels() is _engine
+        and _engine.step_one(formula, [param, grad, *states.values()], scalars)
+    ):
         return
     labels = ["param", *states]
     arrays = list(map(_check.writable, (param, *states.values()), labels))

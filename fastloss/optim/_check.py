@@ -1,4 +1,4 @@
-"""Checks of the optimizers' arguments, and their error messages: the argument, what came, what was expected."""
+"""Checks of the optimizers' arguments and their messages: the argument, what came, what was expected."""
 
 from numbers import Real
 
@@ -124,7 +124,10 @@ SETTINGS = {
     "max_eval": _count,
     "history_size": _count,
 } | dict.fromkeys(
-    ("eps", "weight_decay", "lr_decay", "initial_accumulator_value", "momentum_decay", "tolerance_grad", "tolerance_change"),
+    (
+        "eps", "weight_decay", "lr_decay", "initial_accumulator_value", "momentum_decay", "tolerance_grad",
+        "tolerance_change",
+    ),
     number,
 )  # fmt: skip
 
@@ -211,7 +214,9 @@ def rows(pair, name, shape, dtype):
     if index.dtype.kind not in "iu":
         raise TypeError(f"{name}[0] has dtype {index.dtype}; rows must be integers")
     if index.ndim != 1 or not shape:
-        raise ValueError(f"{name}[0] has shape {index.shape}; it must be (k,), rows of a parameter of shape {shape}")
+        raise ValueError(
+            f"{name}[0] has shape {index.shape}; it must be (k,), rows of a parameter of shape {shape}"
+        )
     outside = (index < 0) | (index >= shape[0])
     if outside.any():
         at = int(outside.argmax())

@@ -114,9 +114,7 @@ def sgd_step(
     array([0.5, 2.5])
     """
     if momentum_buffer is None and momentum != 0 and not callable(momentum):
-        raise ValueError(
-            f"momentum_buffer is None; it must be an array when momentum is {momentum}"
-        )
+        raise ValueError(f"momentum_buffer is None; it must be an array when momentum is {momentum}")
     states = {} if momentum_buffer is None else {"momentum_buffer": momentum_buffer}
 
     def rule(step, scale, momentum, **settings):
@@ -273,9 +271,7 @@ class Lion(Optimizer):
         self._start(params, locals())
 
 
-def lion_step(
-    param, grad, exp_avg, *, lr, step=1, betas=(0.9, 0.99), weight_decay=0.0, maximize=False
-):
+def lion_step(param, grad, exp_avg, *, lr, step=1, betas=(0.9, 0.99), weight_decay=0.0, maximize=False):
     """One step of `Lion`, in place.
 
     Parameters
@@ -353,9 +349,7 @@ class Rprop(Optimizer):
     _rule = staticmethod(_rprop)
     _settled = 1
 
-    def __init__(
-        self, params, lr=1e-2, etas=(0.5, 1.2), step_sizes=(1e-6, 50), *, maximize=False, ema=None
-    ):
+    def __init__(self, params, lr=1e-2, etas=(0.5, 1.2), step_sizes=(1e-6, 50), *, maximize=False, ema=None):
         self._start(params, locals())
 
 

@@ -172,7 +172,9 @@ class LBFGS(Optimizer):
         for i, (grad, name) in enumerate(zip(matched(grads, self._keys), names("grads", self._keys))):
             shape, dtype = self._params[i].shape, self._dtypes[i]
             parts.append(
-                np.zeros(shape, dtype).ravel() if grad is None else _check.gradient(grad, name, shape, dtype).ravel()
+                np.zeros(shape, dtype).ravel()
+                if grad is None
+                else _check.gradient(grad, name, shape, dtype).ravel()
             )
         return float(loss), np.concatenate(parts)
 
@@ -219,12 +221,19 @@ class LBFGS(Optimizer):
             Keys, shapes or dtypes do not fit these parameters. Nothing has changed.
         """
         state = {key: np.asarray(state[key]) for key in state}
-        own = {key: state.pop(key) for key in ("func_evals", "old_dirs", "old_stps", "H_diag", "prev_flat_grad", "d") if key in state}
+        own = {
+            key: state.pop(key)
+            for key in ("func_evals", "old_dirs", "old_stps", "H_diag", "prev_flat_grad", "d")
+            if key in state
+        }
         vector = self._vector()
         if len(own) < 6 or any(
-            own[key].shape not in ((vector.size,), (0,)) or own[key].dtype != vector.dtype for key in ("prev_flat_grad", "d")
+            own[key].shape not in ((vector.size,), (0,)) or own[key].dtype != vector.dtype
+            for key in ("prev_flat_grad", "d")
         ):
-            raise ValueError(f"state has {sorted(own)}; its vectors must have {vector.size} elements of {vector.dtype}")
+            raise ValueError(
+                f"state has {sorted(own)}; its vectors must have {vector.size} elements of {vector.dtype}"
+            )
         super().load_state_dict(state)
         self._evaluations, self._scale = int(own["func_evals"]), own["H_diag"][()]
         self._pairs = list(zip(own["old_dirs"].copy(), own["old_stps"].copy()))

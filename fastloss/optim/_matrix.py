@@ -1,6 +1,6 @@
 """Steps that look at a matrix as a whole: Adafactor, Muon. The matrix arithmetic is NumPy's."""
 
-from math import sqrt
+from math import isnan, sqrt
 
 import numpy as np
 
@@ -22,7 +22,9 @@ class _MatrixOptimizer(Optimizer):
             for i, grad in enumerate(grads):
                 if grad is not None and grad.size:
                     # in C order whatever the parameter's: sums and products then have the same bits
-                    grad = np.multiply(scale, grad.reshape(self._params[i].shape, order=self._orders[i]), order="C")
+                    grad = np.multiply(
+                        scale, grad.reshape(self._params[i].shape, order=self._orders[i]), order="C"
+                    )
                     direction, states = self._direction(i, grad, values[0])
                     directions[i] = np.ascontiguousarray(direction.ravel(self._orders[i]), grad.dtype)
                     changes += [(np.copyto, (self._state[name][i], state)) for name, state in states.items()]
@@ -144,7 +146,7 @@ class Adafactor(_MatrixOptimizer):
     def _load_settings(self, state):
         super()._load_settings(state)
         first, second = self.eps
-        self.eps = (None if first != first else first, second)
+        self.eps = (None if isnan(first) else first, second)
 
 
 class Muon(_MatrixOptimizer):
