@@ -20,7 +20,8 @@ DIRECTIVES = {"language_level": 3, "freethreading_compatible": True, "binding": 
 
 # NaN and inf are data: no -ffast-math. x86-64-v4 has 512-bit registers, and these loops are long enough for them.
 # gcc would unroll loops over 16 lanes before it looks for vectors in them; it keeps those of more than 8 turns.
-FLAGS = ["/O2"] if MSVC else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "--param", "max-completely-peel-times=8"]
+FLAGS = ["/O2"] if MSVC else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-g0",
+                                   "--param", "max-completely-peel-times=8"]
 ISAS = {"plain": []}
 if X86_64 and not MSVC:
     ISAS = {
@@ -67,7 +68,7 @@ def extensions():
     exported = {**common, "define_macros": [*define, ("CYTHON_EXTERN_C", 'extern "C"')], "depends": own}
     engine = Extension(
         "fastloss.kernels.aot.engine", [str(AOT / "engine.pyx")], language="c++",
-        extra_compile_args=["/O2", "/std:c++17"] if MSVC else ["-O2", "-std=c++17", "-fno-math-errno"],
+        extra_compile_args=["/O2", "/std:c++17"] if MSVC else ["-O2", "-std=c++17", "-fno-math-errno", "-g0"],
         extra_link_args=[] if MSVC else ["-pthread"], libraries=["npymath"],
         library_dirs=[str(Path(numpy.get_include()).parent / "lib")], **exported)
     tables = []

@@ -36,17 +36,24 @@ cdef inline bint disjoint(cnp.ndarray a, cnp.ndarray b) noexcept:
     return p + cnp.PyArray_NBYTES(a) <= q or q + cnp.PyArray_NBYTES(b) <= p
 
 
+cdef object result_like(object out, object x):
+    """out where the kernels can write a result of x to it, a new array for no out, else None."""
+    if out is None:
+        return like(x)
+    if not (plain(out) and cnp.PyArray_ISWRITEABLE(out) and cnp.PyArray_TYPE(out) == cnp.PyArray_TYPE(x) and same_shape(out, x)):
+        return None
+    return out if cnp.PyArray_BYTES(out) == cnp.PyArray_BYTES(x) or disjoint(out, x) else None
+
+
 cdef object gradient_buffer(object out, object x, object y):
-    """The array that out=(None, array) names where the kernels can write to it, a new one for no out, else None."""
+    """The same for the gradient in out=(None, array), which must not touch y."""
     cdef object g
     if out is None:
         return like(x)
     if type(out) is not tuple or len(<tuple> out) != 2 or (<tuple> out)[0] is not None:
         return None
-    g = (<tuple> out)[1]
-    if not (plain(g) and cnp.PyArray_ISWRITEABLE(g) and cnp.PyArray_TYPE(g) == cnp.PyArray_TYPE(x) and same_shape(g, x) and disjoint(g, y)):
-        return None
-    return g if cnp.PyArray_BYTES(g) == cnp.PyArray_BYTES(x) or disjoint(g, x) else None
+    g = result_like((<tuple> out)[1], x) if (<tuple> out)[1] is not None else None
+    return g if g is not None and disjoint(g, y) else None
 
 
 cdef class Calls:
@@ -160,9 +167,11 @@ cdef class SoftmaxCalls:
 
     def __call__(self, x, axis=None, *, out=None, where=None, dtype=None):
         cdef RowsJob job
-        if not (FAST and out is None and where is None and dtype is None and plain(x) and rows_along(&job, x, axis)):
+        if not (FAST and where is None and dtype is None and plain(x) and rows_along(&job, x, axis)):
             return self._general(x, axis, out, where, dtype)
-        y = like(x)
+        y = result_like(out, x)
+        if y is None:
+            return self._general(x, axis, out, where, dtype)
         job.rows.out = job.rows.x
         job.rows.out.data = data_of(y)
         run_rows(&job, self.op, is_double(x), NULL)

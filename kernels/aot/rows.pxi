@@ -307,22 +307,26 @@ cdef inline void transpose(const real* source, Py_ssize_t source_step, real* tar
 
 
 cdef inline void load_tile(real* t, const View* view, const Rows* job, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
+    """Lanes that are no rows become 0."""
     cdef const real* first = row_of[real](view, job, r, t)
     cdef const real* p
-    cdef Py_ssize_t c, l, n = job.n_classes, step = view.classes
-    if step == 1 and job.inner == 1 and view.outer >= n and r + LANES + 4 <= job.n_rows:   # reads up to 3 values too many
-        for c from 0 <= c < n by 4:
-            for l from 0 <= l < LANES by 4:
+    cdef Py_ssize_t c, l, n = job.n_classes, step = view.classes, from_row = 0, from_class = 0
+    if rows == LANES and step == 1 and job.inner == 1 and view.outer >= n:
+        from_row, from_class = LANES - 4, n & ~3
+        for c from 0 <= c < n by 4:                      # reads up to 3 values of the next row, but for the last rows
+            for l from 0 <= l < (LANES if c < from_class else from_row) by 4:
                 transpose(first + l * view.outer + c, view.outer, t + c * LANES + l, LANES)
     elif rows == LANES and adjacent(view, job, r):
         for c in range(n):
             for l in range(LANES):
                 t[c * LANES + l] = first[c * step + l]
-    else:
-        for l in range(LANES):
-            p = row_of[real](view, job, r + l if l < rows else r, t)
-            for c in range(n):
-                t[c * LANES + l] = p[c * step]
+        return
+    elif rows < LANES:
+        memset(t, 0, n * LANES * sizeof(real))
+    for l in range(from_row, rows):
+        p = row_of[real](view, job, r + l, t)
+        for c in range(from_class, n):
+            t[c * LANES + l] = p[c * step]
 
 
 cdef inline void store_tile(const real* t, const View* view, const Rows* job, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
