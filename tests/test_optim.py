@@ -732,6 +732,21 @@ def test_settings_of_the_wrong_type(settings):
         optim.SGD(np.ones(2), **settings)
 
 
+@pytest.mark.parametrize("name", [name for name in optim.__all__ if name[0].isupper() and name != "Lion"])
+def test_constructors_have_torch_s_names_order_and_defaults(torch, name):
+    """All but what chooses an implementation; what stands behind such an argument is given by name."""
+    ours = inspect.signature(getattr(optim, name)).parameters
+    theirs = inspect.signature(getattr(torch.optim, name)).parameters
+    chooses = {"foreach", "fused", "capturable", "differentiable"}
+    assert {*theirs} - chooses == {*ours} - {"ema"} - ({"decoupled_weight_decay"} - {*theirs})
+    for key in theirs.keys() - chooses:
+        assert ours[key].default == theirs[key].default
+    positional = [key for key, p in ours.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional == list(theirs)[: len(positional)]
+    with pytest.raises(TypeError, match="foreach"):
+        getattr(optim, name)([np.ones((2, 2))], foreach=True)
+
+
 def test_parameters_of_the_wrong_type():
     for params in ([1.0, 2.0], [[1.0]], np.ones(2, int), np.ones(2, np.float16), np.ones(2, complex),
                    np.ma.ones(2), np.ones(2, np.longdouble), [np.ones(2), None]):  # fmt: skip
