@@ -59,16 +59,18 @@ def logsigmoid(x):
 def silu(x):
     """x sigmoid(x); derivative (1 + (1 + x) e) / (1 + e)^2, and e (1 + x + e) / (1 + e)^2 below 0, e = exp(-|x|).
 
-    With s = e / (1 + e) the value is x - x s, and w - w s below 0, w = x e: a sum of x times the
-    factors of e, which spares the rounding of e.
+    With s = e / (1 + e) the value is x - x s; below 0 it is w / (1 + e), and w - w s where e is small,
+    which leaves out the rounding of 1 + e; w = x e is a sum of x times the factors of e.
     """
     t = min(abs(x), _far())
     p, scale = _exp_factors(-t, 0.0)
     up = (1 + p) * scale
     e = up * _down()
-    inverse, s = 1 / (1 + e), e / (1 + e)
     w = t * scale + t * scale * p
-    value = select(x >= 0, x - t * s, (w * s - w) * _down())
+    near = (x < 0) & (e > 0.4)
+    q = select(near, w, e) / (1 + e)
+    value = select(x >= 0, x - t * q, select(near, -q, w * q - w) * _down())
+    inverse = 1 / (1 + e)
     above, below = (1 + (1 + t) * e) * inverse, ((1 - t) + e) * inverse * up * _down()
     return value, select(x >= 0, above, below) * inverse
 
