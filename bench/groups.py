@@ -1,5 +1,6 @@
 """The groups of rows that `python -m bench` times. A group is a generator, so that one row's arrays live at a time."""
 
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -163,6 +164,28 @@ def ctc(quick):
         )
 
 
+def peak_memory(call):
+    """Return the most memory that the call held at once beside its arguments, in MB, as NumPy reports it."""
+    tracemalloc.start()
+    call()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 1e6
+
+
+def linear(quick):
+    for n, features, n_classes in ((128, 64, 1000), (1024, 64, 10_000), (4096, 64, 50_000))[: 2 if quick else 3]:
+        x, w, target = normal(n, features), normal(n_classes, features) / 8, labels(n, n_classes)
+        ours = partial(fl.linear_cross_entropy.value_and_grad, x, w, target)
+        formed = peers.formed_linear_cross_entropy(fl.cross_entropy.value_and_grad, x, w, target)
+        yield Row(
+            f"linear_cross_entropy.value_and_grad {n, features, n_classes}, {peak_memory(ours):.0f} MB, logits formed {peak_memory(formed):.0f}",
+            ours,
+            {"torch": peers.torch_linear_cross_entropy(x, w, target), "logits formed": formed},
+            tolerance=1e-4,
+        )
+
+
 def stepped(optimizer, params, grads):
     optimizer.step(grads)
     return params
@@ -232,5 +255,5 @@ def numba(quick):
 
 
 GROUPS = {
-    group.__name__: group for group in (cross_entropy, softmax, calls, activations, losses, ctc, optimizers, numba)
+    group.__name__: group for group in (cross_entropy, softmax, calls, activations, losses, ctc, linear, optimizers, numba)
 }

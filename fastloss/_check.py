@@ -41,6 +41,13 @@ def same_shape(name, value, shape):
     raise ValueError(f"{name} has shape {value.shape}; it must be input's shape {shape} or a scalar")
 
 
+def exact_shape(name, value, shape):
+    """value, if it has that shape."""
+    if value.shape != tuple(shape):
+        raise ValueError(f"{name} has shape {value.shape}; it must be {tuple(shape)}")
+    return value
+
+
 def broadcast(name, value, shape):
     """value broadcast to shape."""
     if value.shape == shape:
