@@ -329,8 +329,10 @@ cdef void rows_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
 
 
 cdef Py_ssize_t scratch_size(Py_ssize_t n_classes, Py_ssize_t size) noexcept nogil:
-    """Bytes: four tiles, or three arrays for a piece of a row or for rows that fit one."""
-    return size * (4 * LANES * SHORT_ROW if n_classes < SHORT_ROW else 3 * (PIECE + LANES * LANES))
+    """Bytes: four tiles, or three arrays for a piece of a row, for rows that fit one, or for a whole row."""
+    if n_classes < SHORT_ROW:
+        return size * 4 * LANES * SHORT_ROW
+    return size * 3 * (max(PIECE, n_classes if n_classes <= WHOLE_ROW else 0) + LANES * LANES)
 
 
 cdef int launch_rows(RowsJob* job, int op, bint double_, double* acc) noexcept nogil:

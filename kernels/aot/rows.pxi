@@ -402,28 +402,16 @@ cdef inline void run_exp(const real* x, real* v, real* s, Py_ssize_t n, const Un
         lanes_exp(x + n - LANES, v + whole, s + whole, 1, base, magic, low, out + n - LANES)
 
 
-cdef inline void run_others(const real* x, const real* v, const real* s, Py_ssize_t n, real m, double* sum_hi, double* sum_lo, double* maxima) noexcept nogil:
-    cdef real top[LANES]
+cdef inline void run_others(const real* x, const real* v, const real* s, Py_ssize_t n, const real* m, double* hi, double* lo, real* count) noexcept nogil:
     cdef real last[LANES]
-    cdef real k[LANES]
-    cdef double hi[LANES]
-    cdef double lo[LANES]
-    cdef double count[LANES]
-    cdef Py_ssize_t l, whole = n - n % LANES
-    for l in range(LANES):
-        top[l], k[l], hi[l], lo[l] = m, 0, 0, 0
-    lanes_others(x, v, s, n // LANES, top, hi, lo, k)
+    cdef Py_ssize_t l, whole = n - n % LANES, apart = LANES - n % LANES
+    lanes_others(x, v, s, n // LANES, m, hi, lo, count)
     if whole < n:
         for l in range(LANES):
-            last[l] = pick[real](l >= LANES - (n - whole), x[n - LANES + l], m)
-        lanes_others(last, v + whole, s + whole, 1, top, hi, lo, k)
-    for l in range(LANES):
-        count[l] = k[l]
-    sum_hi[0], sum_lo[0], maxima[0] = sum_lanes(hi), 0, sum_lanes(count)
-    if real is double:
-        sum_lo[0] = sum_lanes(lo)
-    if whole < n:
-        maxima[0] -= LANES - (n - whole)
+            last[l] = pick[real](l >= apart, x[n - LANES + l], m[l])
+        for l in range(LANES):
+            count[l] -= <real> (l < apart)
+        lanes_others(last, v + whole, s + whole, 1, m, hi, lo, count)
 
 
 cdef inline void run_scale(const real* x, const real* v, const real* s, real* out, Py_ssize_t step, Py_ssize_t n, const Share* share, Py_ssize_t lane, const real* ahead) noexcept nogil:
@@ -453,19 +441,31 @@ cdef inline void settle(real* values, Py_ssize_t n) noexcept nogil:
 
 cdef inline void runs_stats(const real** x, real** v, real** s, const real** out, Py_ssize_t n, Py_ssize_t runs, Unit* unit, Stats* st) noexcept nogil:
     """Statistics of up to 16 runs, and their exponentials."""
+    cdef real m[LANES]
+    cdef real k[LANES]
     cdef double hi[LANES]
     cdef double lo[LANES]
     cdef double count[LANES]
-    cdef Py_ssize_t r, l
+    cdef double sums[3][LANES]
+    cdef Py_ssize_t r, l, start, size
     for l in range(LANES):
-        st.m[l], hi[l], lo[l], count[l] = 0, 0, 0, 1
+        st.m[l], sums[0][l], sums[1][l], sums[2][l] = 0, 0, 0, 1
     for r in range(runs):
         st.m[r] = run_max(x[r], n)
     choose_unit[real](st, unit, x[0])
     for r in range(runs):
-        run_exp(x[r], v[r], s[r], n, unit, r, out[r])
-        run_others(x[r], v[r], s[r], n, <real> st.m[r], hi + r, lo + r, count + r)
-    finish(st, hi, lo, count)
+        for l in range(LANES):
+            m[l], k[l], hi[l], lo[l] = <real> st.m[r], 0, 0, 0
+        for start from 0 <= start < n by PIECE:          # a piece at a time stays in the first-level cache
+            size = min(PIECE, n - start)
+            run_exp(x[r] + start, v[r] + start, s[r] + start, size, unit, r, out[r] + start)
+            run_others(x[r] + start, v[r] + start, s[r] + start, size, m, hi, lo, k)
+        for l in range(LANES):
+            count[l] = k[l]
+        sums[0][r], sums[2][r] = sum_lanes(hi), sum_lanes(count)
+        if real is double:
+            sums[1][r] = sum_lanes(lo)
+    finish(st, sums[0], sums[1], sums[2])
 
 
 # ---- rows of SHORT_ROW classes and more ---------------------------------------------------------------------------
@@ -481,10 +481,8 @@ cdef inline Py_ssize_t piece_size(Py_ssize_t start, Py_ssize_t n) noexcept nogil
 
 
 cdef inline Py_ssize_t rows_at_once(Py_ssize_t n_classes) noexcept nogil:
-    """Rows that the first-level cache holds, with their exponentials; 0 where a row comes in pieces."""
-    if piece_size(0, n_classes) < n_classes:
-        return 0
-    return min(LANES, max(1, PIECE // n_classes))
+    """Rows that the first-level cache holds, with their exponentials, or one; 0 where a row comes in pieces."""
+    return min(LANES, max(1, PIECE // n_classes)) if n_classes <= WHOLE_ROW else 0
 
 
 cdef inline void gather(const real* x, Py_ssize_t step, Py_ssize_t n, real* to) noexcept nogil:
@@ -566,7 +564,7 @@ cdef inline void long_row(const Rows* job, Py_ssize_t r, real* scratch, Unit* un
 cdef inline const real* piece_exp(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const Unit* unit, real* scratch) noexcept nogil:
     """The values of a piece, and once more its exponentials, now in the unit of the row; a row of one piece has them already.
 
-    To keep them from the first pass would cost as much traffic in the second-level cache as they cost to compute.
+    To keep those of a very long row from the first pass would take memory, and more time than to compute them.
     """
     cdef const real* x = piece_of[real](job, r, start, size, scratch)
     if size < job.n_classes:
@@ -987,7 +985,7 @@ cdef inline void run_gradient(const Rows* job, Py_ssize_t r, Py_ssize_t start, P
 
 cdef inline void present_rows(const Rows* job, Py_ssize_t r, real* scratch, Batch* b, Stats* st) noexcept nogil:
     """The rows of a batch that are not short: statistics, and the probabilities' part of the derivatives where wanted."""
-    cdef Py_ssize_t n = job.n_classes, at_once = rows_at_once(n), first, some, i, l, start, size
+    cdef Py_ssize_t n = job.n_classes, at_once = 0 if job.want_hess and n > PIECE else rows_at_once(n), first, some, i, l, start, size
     cdef Py_ssize_t index[LANES]
     cdef real* v[LANES]
     cdef real* s[LANES]

@@ -5,7 +5,8 @@ cdef enum:
     LANES = 16            # every kernel works on whole groups of 16 elements
     MAX_FORMULAS = 128
     SHORT_ROW = 64        # rows with fewer classes are transposed: 16 rows side by side
-    PIECE = 2048          # longer rows are reduced piece by piece
+    PIECE = 2048          # elements that stay in the first-level cache, with their exponentials
+    WHOLE_ROW = 32768     # longer rows are reduced piece by piece, without memory for their exponentials
 
 # Elementwise loops: arrays, parameters, number of elements (a multiple of LANES).
 ctypedef void (*kernel_t)(void** arrays, const double* params, Py_ssize_t n) noexcept nogil
