@@ -185,7 +185,8 @@ class ElementwiseLoss(_Methods, ElementwiseCalls):
         self._mean_over_weight, self._inputs, self._fits, self._domains, self._of_rows = mean_over_weight, inputs, fits or {}, domains or {}, of_rows
         self._reductions = (*check.REDUCTIONS, "batchmean") if batchmean else check.REDUCTIONS
         required = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
-        self._fast_formula(function(*required), len(required), tuple((required.index(name), *domain.bounds) for name, domain in self._domains.items()))
+        ranges = tuple((required.index(name), *domain.bounds) for name, domain in self._domains.items())
+        self._fast_formula(function(*required), len(required), ranges, of_rows)
 
     def _run(self, mode, terms, options):
         check.reduction(options.reduction, self._reductions)

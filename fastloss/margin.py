@@ -84,8 +84,8 @@ def margin_ranking_loss(input1, input2, target, *, margin=0.0):
     Examples
     --------
     >>> import fastloss as fl
-    >>> fl.margin_ranking_loss.value_and_grad([0.5, 1.0], [1.0, 0.0], [1, 1])
-    (np.float64(0.25), (array([-0.5,  0. ]), array([0.5, 0. ])))
+    >>> fl.margin_ranking_loss.value_and_grad([0.5, 1.0], [1.0, 1.0], [1, -1])
+    (np.float64(0.25), (array([-0.5,  0.5]), array([ 0.5, -0.5])))
     """
     margin = check.number("margin", margin, "a number", lambda m: m == m)
     return Terms({"input1": input1, "input2": input2, "target": target}, (margin,))

@@ -264,7 +264,7 @@ def test_nll_loss(code):
     y[3] = 5
     w, u, up = (rng.random(n).astype(code) for n in (6, (40, 3), (40, 3)))
     value, grad, hess, acc = np.empty((40, 3), code), np.empty_like(x), np.full_like(x, np.nan), np.zeros(2)
-    jit.nll_loss("vgh", x, y, w, u, up, 5, 0.5, (value, grad, hess), acc)
+    jit.nll_loss("vgh", x, y, w, u, up, 5, 0.5, value, grad, hess, acc)
     used = (y != 5).astype(code)
     picked = np.take_along_axis(x, y[:, None].astype(int), 1)[:, 0]
     np.testing.assert_allclose(value, -used * u * w[y] * picked, rtol=1e-6)

@@ -181,7 +181,7 @@ def test_backends_have_the_same_signatures(name):
 
 
 FIRST = list(
-    {s.case: s for s in reversed(scenarios("activation", "several", "elementwise", "softmax", "rows"))}.values()
+    {s.case: s for s in reversed(scenarios("activation", "several", "elementwise", "pair", "softmax", "rows"))}.values()
 )
 
 

@@ -87,9 +87,10 @@ cdef class ElementwiseCalls(Calls):
     cdef object terms             # what the public function makes of arrays alone
     cdef Py_ssize_t required
     cdef tuple domains            # (which array, low, high, whether only they)
+    cdef bint of_rows             # a loss is the mean over the last axis
 
-    def _fast_formula(self, terms, Py_ssize_t required, tuple domains):
-        self.terms, self.required, self.domains, self.ready = terms, required, domains, terms is not None
+    def _fast_formula(self, terms, Py_ssize_t required, tuple domains, bint of_rows):
+        self.terms, self.required, self.domains, self.of_rows, self.ready = terms, required, domains, of_rows, True
 
     cdef object fast(self, int mode, tuple args, dict kwargs):
         cdef LossJob job
@@ -121,7 +122,7 @@ cdef class ElementwiseCalls(Calls):
                 terms = self._function(*args, **kwargs)
         if terms.weight is not None or not (reduction == "mean" or reduction == "sum") or (out is not None and mode == 0):
             return None
-        divide_by = n if reduction == "mean" else 1.0
+        divide_by = n if reduction == "mean" else (<cnp.ndarray> x).shape[cnp.PyArray_NDIM(x) - 1] if self.of_rows else 1.0
         prepare_loss(&job, LOSS_INDEX[terms.formula or self.__name__], mode, double_, n)
         arrays, params = tuple(terms.arrays.values()), terms.params
         for i in range(job.n_inputs):

@@ -49,10 +49,10 @@ def msle_loss(x, y):
 def log_cosh_loss(x, y):
     """log(cosh(d)); derivatives t = tanh(d) and 1 - t^2 = 4 e / (1 + e)^2, e = exp(-2 |d|). No kinks.
 
-    |d| + log(1 + e) - log(2), which cancels near 0: there -log(1 - t^2) / 2.
+    |d| + log(1 + e) - log(2), which cancels near 0: there -log(1 - t^2) / 2. The rounding error of x - y counts in e.
     """
-    d = x - y
-    s, t, e = abs(d), tanh(d), exp_split(-2 * abs(d), 0.0)
+    d, low = difference(x, y)
+    s, t, e = abs(d), tanh(d), exp_split(-2 * abs(d), select(d > 0, -2 * low, 2 * low))
     far = s + (log1p_unit(e) - 0.6931471805599453)
     return select(s < 1, -0.5 * log1p(-t * t), far), t, 4 * _bell(e)
 

@@ -329,6 +329,14 @@ def product(x, y):
     return p, select(low - low == 0, low, 0.0)
 
 
+def difference(x, y):
+    """x - y and its rounding error, 0 where that is not finite."""
+    d = x - y
+    b = d - x
+    low = (x - (d - b)) - (y + b)
+    return d, select(low - low == 0, low, 0.0)
+
+
 def power_unit(x, y):
     """x^y = exp(y log(x)) for x in [0, 1] and y >= 0; 0^0 is 1. log(x) keeps its low part: y log(x) ulp would be lost."""
     least, up, steps = _tiny()
