@@ -129,37 +129,29 @@ def activations(quick):
 
 
 def losses(quick):
-    for n in lengths(quick):
+    for n in (100, 10_000) if quick else (100, 10_000, 1_000_000, 8_000_000):
         x, y = normal(2, n)
-        for name, target in (
-            ("mse_loss", y),
-            ("binary_cross_entropy_with_logits", np.float32(y > 0)),
-        ):
-            ours = partial(getattr(fl, name).value_and_grad, x, target)
+        sign, half = np.where(y > 0, np.float32(1), np.float32(-1)), np.abs(y)
+        for name, arguments in {
+            "mse_loss": (x, y),
+            "huber_loss": (x, y),
+            "binary_cross_entropy_with_logits": (x, np.float32(y > 0)),
+            "soft_margin_loss": (x, sign),
+            "hinge_embedding_loss": (x, sign),
+            "poisson_nll_loss": (x, half),
+            "kl_div": (x, half),
+        }.items():
+            ours = partial(getattr(fl, name).value_and_grad, *arguments)
             yield Row(
                 f"{name}.value_and_grad ({n},)",
                 ours,
                 {
-                    "torch": peers.torch_value_and_grad(name, x, target),
-                    "NumPy": peers.numpy_mse(x, target) if name == "mse_loss" else None,
+                    "torch": peers.torch_value_and_grad(name, *arguments),
+                    "NumPy": peers.numpy_mse(x, y) if name == "mse_loss" else None,
                 },
                 floor(partial(ours, out=(None, np.empty_like(x))), 3 * x.nbytes),
                 tolerance=1e-4,
             )
-
-
-def ctc(quick):
-    for n_frames, n, n_classes in ((50, 4, 30), (200, 32, 64), (150, 16, 5000))[: 2 if quick else 3]:
-        x = fl.log_softmax(normal(n_frames, n, n_classes), axis=-1)
-        length = min(30, n_frames // 5)
-        targets = 1 + labels(n * length, n_classes - 1).reshape(n, length)
-        arguments = x, targets, np.full(n, n_frames), np.full(n, length)
-        yield Row(
-            f"ctc_loss.value_and_grad {x.shape}",
-            partial(fl.ctc_loss.value_and_grad, *arguments),
-            {"torch": peers.torch_ctc(*arguments)},
-            tolerance=1e-4,
-        )
 
 
 def stepped(optimizer, params, grads):

@@ -168,7 +168,8 @@ def huber_loss(input, target, *, delta=1.0, weight=None):
     delta : float
         Greater than 0: where the two parts meet.
     weight : array_like, optional
-        Multiplies single losses; broadcasts to input's shape. A mean divides by the sum of the weights.
+        Multiplies single losses; broadcasts to input's shape. A mean divides by the sum of the weights
+        (torch's by their number).
     reduction, where, sample_weight, empty, upstream, out
         As in `mse_loss`.
 
