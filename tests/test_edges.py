@@ -227,7 +227,7 @@ GIVES = [
     ("poisson overflows", lambda: fl.poisson_nll_loss.value_and_grad(a(HUGE, INF), a(2, 2), reduction="none"),
      ([INF, INF], [INF, INF])),
     ("poisson of nothing", lambda: fl.poisson_nll_loss.value_grad_hess(a(-INF), a(0)), (0, [0], [0])),
-    ("poisson rate 0", lambda: fl.poisson_nll_loss.value_grad_hess(a(0), a(0), log_input=False, eps=0), (0, [1], [0])),
+    ("poisson rate 0", lambda: fl.poisson_nll_loss.value_and_grad(a(0), a(0), log_input=False, eps=0), (0, [1])),
     ("poisson rate 0 that was counted", lambda: fl.poisson_nll_loss(a(0), a(1), log_input=False, eps=0), INF),
     ("gaussian variance below eps",
      lambda: fl.gaussian_nll_loss.value_grad_hess(a(1), a(1), a(0.25), eps=1), (0, ([0], [0.5]), ([1], [-0.5]))),

@@ -110,7 +110,7 @@ cdef class ElementwiseCalls(Calls):
         if not plain(x) or cnp.PyArray_NDIM(x) == 0 or cnp.PyArray_SIZE(x) == 0:
             return None
         for i in range(1, self.required):
-            if not (plain(args[i]) and cnp.PyArray_TYPE(args[i]) == cnp.PyArray_TYPE(x) and same_shape(args[i], x)):
+            if type(args[i]) is not float and not (plain(args[i]) and cnp.PyArray_TYPE(args[i]) == cnp.PyArray_TYPE(x) and same_shape(args[i], x)):
                 return None
         n, double_, terms, out, reduction = cnp.PyArray_SIZE(x), is_double(x), self.terms, None, "mean"
         if kwargs:
@@ -126,16 +126,17 @@ cdef class ElementwiseCalls(Calls):
         prepare_loss(&job, LOSS_INDEX[terms.formula or self.__name__], mode, double_, n)
         arrays, params = tuple(terms.arrays.values()), terms.params
         for i in range(job.n_inputs):
-            if i < self.required:
-                job.inputs[i].data = data_of(args[i])
-            elif type(arrays[i]) is float:
-                numbers[i] = arrays[i]
+            value = args[i] if i < self.required else arrays[i]
+            if type(value) is float and job.n_gradients == 1:
+                numbers[i] = value
                 singles[i] = <float> numbers[i]
                 job.inputs[i].data, job.inputs[i].period = <char*> &numbers[i] if double_ else <char*> &singles[i], 1
+            elif type(value) is not float and i < self.required:
+                job.inputs[i].data = data_of(value)
             else:
                 return None
         for i, low, high, ends in self.domains:
-            outside.values, outside.mask, outside.n = job.inputs[i].data, <char*> NULL, n
+            outside.values, outside.mask, outside.n = job.inputs[i].data, <char*> NULL, job.inputs[i].period or n
             outside.low, outside.high, outside.ends = low, high, ends
             if find_outside(&outside, double_) >= 0:
                 return None
@@ -144,7 +145,7 @@ cdef class ElementwiseCalls(Calls):
             job.params[i + 1] = params[i]
         grad = None
         if mode == 1 and job.n_gradients == 1:
-            grad = gradient_buffer(out, x, args[1])
+            grad = gradient_buffer(out, x, args[1] if cnp.PyArray_Check(args[1]) else x) if out is not None else like(x)
             if grad is None:
                 return None
             job.out[1] = data_of(grad)
