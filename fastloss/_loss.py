@@ -253,10 +253,10 @@ def check_domain(name, values, mask, domain, dtype):
 
 def total_weight(weight, mask, dtype):
     """The compensated sum of a broadcast array's elements where mask."""
-    sums, own = np.zeros(2), weight if mask is not None else repeating(weight, dtype)
-    for (piece, piece_mask), _ in flat_slabs([own, mask], [dtype, np.dtype(bool)], []):
+    sums = np.zeros(2)
+    for (piece, piece_mask), _ in flat_slabs([weight, mask], [dtype, np.dtype(bool)], []):
         config.kernels().total(piece, piece_mask, sums)
-    return sums * (weight.size // max(own.size, 1))
+    return sums
 
 
 def rows_used(shape, rows, mask):
