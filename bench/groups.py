@@ -1,5 +1,6 @@
 """The groups of rows that `python -m bench` times. A group is a generator, so that one row's arrays live at a time."""
 
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -105,10 +106,11 @@ def lengths(quick):
 
 
 def activations(quick):
-    in_numpy = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
-    for n in lengths(quick):
+    """Every side allocates its results."""
+    in_numpy = {"tanh": np.tanh}
+    for n in (100, 10_000) if quick else (100, 10_000, 1_000_000, 8_000_000):
         x, g = 3 * normal(2, n)
-        for name in ("sigmoid", "tanh", "relu", "gelu"):
+        for name in ("gelu", "silu", "mish", "sigmoid", "tanh", "elu", "softplus"):
             function = getattr(fl, name)
             others = {"torch": peers.torch_call(name, x)}
             if name in in_numpy:
@@ -152,6 +154,42 @@ def losses(quick):
                 floor(partial(ours, out=(None, np.empty_like(x))), 3 * x.nbytes),
                 tolerance=1e-4,
             )
+
+
+def ctc(quick):
+    for n_frames, n, n_classes in ((50, 4, 30), (200, 32, 64), (150, 16, 5000))[: 2 if quick else 3]:
+        x = fl.log_softmax(normal(n_frames, n, n_classes), axis=-1)
+        length = min(30, n_frames // 5)
+        targets = 1 + labels(n * length, n_classes - 1).reshape(n, length)
+        arguments = x, targets, np.full(n, n_frames), np.full(n, length)
+        yield Row(
+            f"ctc_loss.value_and_grad {x.shape}",
+            partial(fl.ctc_loss.value_and_grad, *arguments),
+            {"torch": peers.torch_ctc(*arguments)},
+            tolerance=1e-4,
+        )
+
+
+def peak_memory(call):
+    """Return the most memory that the call held at once beside its arguments, in MB, as NumPy reports it."""
+    tracemalloc.start()
+    call()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 1e6
+
+
+def linear(quick):
+    for n, features, n_classes in ((128, 64, 1000), (1024, 64, 10_000), (4096, 64, 50_000))[: 2 if quick else 3]:
+        x, w, target = normal(n, features), normal(n_classes, features) / 8, labels(n, n_classes)
+        ours = partial(fl.linear_cross_entropy.value_and_grad, x, w, target)
+        formed = peers.formed_linear_cross_entropy(fl.cross_entropy.value_and_grad, x, w, target)
+        yield Row(
+            f"linear_cross_entropy.value_and_grad {n, features, n_classes}, {peak_memory(ours):.0f} MB, logits formed {peak_memory(formed):.0f}",
+            ours,
+            {"torch": peers.torch_linear_cross_entropy(x, w, target), "logits formed": formed},
+            tolerance=1e-4,
+        )
 
 
 def stepped(optimizer, params, grads):
@@ -223,5 +261,5 @@ def numba(quick):
 
 
 GROUPS = {
-    group.__name__: group for group in (cross_entropy, softmax, calls, activations, losses, ctc, optimizers, numba)
+    group.__name__: group for group in (cross_entropy, softmax, calls, activations, losses, ctc, linear, optimizers, numba)
 }

@@ -44,7 +44,7 @@ class Result:
 def flatten(answer):
     """Return the arrays of a result, of whatever library, as a list of float64 arrays."""
     if isinstance(answer, (tuple, list)):
-        return [array for part in answer for array in flatten(part)]
+        return [array for part in answer if part is not None for array in flatten(part)]
     if hasattr(answer, "detach"):
         answer = answer.detach().numpy()
     return [np.asarray(answer, np.float64)]

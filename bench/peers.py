@@ -110,6 +110,31 @@ def torch_ctc(log_probs, *arguments):
 
 
 @optional("torch")
+def torch_linear_cross_entropy(x, w, target):
+    """All logits formed; forward and backward through autograd."""
+    import torch
+
+    x, w, target = torch.from_numpy(x).requires_grad_(), torch.from_numpy(w).requires_grad_(), torch.from_numpy(target)
+
+    def call():
+        value = torch.nn.functional.cross_entropy(x @ w.T, target)
+        return value, torch.autograd.grad(value, (x, w))
+
+    return call
+
+
+def formed_linear_cross_entropy(function, x, w, target):
+    """All logits formed, their gradient in place."""
+
+    def call():
+        logits = x @ w.T
+        value, grad = function(logits, target, out=(None, logits))
+        return value, (grad @ w, grad.T @ x)
+
+    return call
+
+
+@optional("torch")
 def torch_activation(name, x, g):
     """Forward, and backward with the upstream gradient g."""
     import torch

@@ -21,6 +21,7 @@ PARTS = {
     "pair": ("", "value_and_grad"),
     "rows": ("", "value_and_grad"),
     "sequence": ("", "value_and_grad"),
+    "linear": ("", "value_and_grad"),
 }
 
 
@@ -28,6 +29,13 @@ def in_place(result, function, *arguments, **keywords):
     """Call the function, return what it changed."""
     function(*arguments, **keywords)
     return result
+
+
+def cast(argument, dtype):
+    """Return the argument with its floating-point arrays in that dtype."""
+    if isinstance(argument, (tuple, list)):
+        return [cast(a, dtype) for a in argument]
+    return argument.astype(dtype) if getattr(argument, "dtype", np.dtype(int)).kind == "f" else argument
 
 
 def call(case, part, arguments):
@@ -75,7 +83,7 @@ def rows():
 def test_function(benchmark, case, shape, part, dtype):
     arguments = case.inputs(np.random.default_rng(0), np.dtype(np.float32), shape)
     calls = [
-        call(case, part, [a.astype(t) if a.dtype.kind == "f" else a for a in arguments])
+        call(case, part, cast(arguments, t))
         for t in (dtype, *(other for other in DTYPES if other is not dtype))
     ]
     ours, other = (flatten(c()) for c in calls)

@@ -1,5 +1,6 @@
 """Every check of an argument and every error message: the argument, what came, what was expected."""
 
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -7,10 +8,16 @@ import numpy as np
 HALF = {"float16", "bfloat16"}
 
 
+def is_masked(value):
+    """Whether value is a masked array; there is none where nobody has imported numpy.ma, which takes 20 ms."""
+    ma = sys.modules.get("numpy.ma")
+    return ma is not None and isinstance(value, ma.MaskedArray)
+
+
 def array(name, value, *, boolean=False):
     """value as an ndarray of a real dtype; a subclass becomes a plain array, a masked array is refused."""
     if type(value) is not np.ndarray:
-        if isinstance(value, np.ma.MaskedArray):
+        if is_masked(value):
             raise TypeError(f"{name} is a masked array, whose mask would be lost; pass its data, and where=~mask")
         value = np.asarray(value)
         if type(value) is not np.ndarray:
@@ -41,6 +48,13 @@ def same_shape(name, value, shape):
     if value.ndim == 0:
         return np.broadcast_to(value, shape)
     raise ValueError(f"{name} has shape {value.shape}; it must be input's shape {shape} or a scalar")
+
+
+def exact_shape(name, value, shape):
+    """value, if it has that shape."""
+    if value.shape != tuple(shape):
+        raise ValueError(f"{name} has shape {value.shape}; it must be {tuple(shape)}")
+    return value
 
 
 def broadcast(name, value, shape):
@@ -137,7 +151,7 @@ def out(name, value, shape, dtype):
     """An output array that fits, or None."""
     if value is None:
         return None
-    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+    if not isinstance(value, np.ndarray) or is_masked(value):
         raise TypeError(f"{name} is a {type(value).__name__}; it must be a numpy array")
     if value.shape != shape:
         raise ValueError(f"{name} has shape {value.shape}; it must be {shape}")

@@ -1,6 +1,7 @@
 """Which kernels run, on how many threads."""
 
 import importlib
+import importlib.util
 import os
 import warnings
 from contextlib import contextmanager

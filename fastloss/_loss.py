@@ -131,11 +131,11 @@ CrossEntropyCalls = _engine.CrossEntropyCalls if _engine else _GeneralCalls
 class _Methods:
     """What every loss can do beside being called for its value."""
 
-    def _describe(self, function):
+    def _describe(self, function, common=COMMON["v"]):
         functools.update_wrapper(self, function, updated=())
         own = inspect.signature(function)
-        common = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=Options._field_defaults[name]) for name in COMMON["v"]]
-        self.__signature__ = own.replace(parameters=[*own.parameters.values(), *common])
+        further = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=Options._field_defaults[name]) for name in common]
+        self.__signature__ = own.replace(parameters=[*own.parameters.values(), *further])
         self._function = function
 
     def __repr__(self):
@@ -368,6 +368,64 @@ class RowTerms(NamedTuple):
     z_loss: float = 0.0
 
 
+class RowArguments(NamedTuple):
+    """What goes with the logits of a row loss, checked: contiguous, one entry per row where they are not None."""
+
+    probabilities: object
+    indices: object
+    weight: object          # one per class
+    row_weight: object
+    upstream: object
+    weight_sum: float
+    count: int
+
+
+def row_arguments(terms, options, shape, axis, dtype, dense=True):
+    """The arguments that fit logits of that shape; dense: whether the target may be probabilities."""
+    n_classes, shape, logits_shape = shape[axis], shape[:axis] + shape[axis + 1 :], shape
+    target = check.array("target", terms.target, boolean=True)
+    dense_target = dense and target.shape == logits_shape and target.dtype.kind not in "iub"
+    if not dense_target and target.shape != shape:
+        expected = f"{shape} for class indices" + (f", or {logits_shape} for probabilities" if dense else "")
+        if target.dtype.kind not in "iu":
+            check.class_indices(target)
+        raise ValueError(f"target has shape {target.shape}; it must be {expected}")
+    if dense_target and terms.ignore_index != -100:
+        raise ValueError(f"ignore_index is {terms.ignore_index}; it means nothing for probabilities: use where=")
+    weight = None
+    if terms.weight is not None:
+        weight = np.ascontiguousarray(check.array("weight", terms.weight, boolean=True), dtype=dtype)
+        if weight.shape != (n_classes,):
+            raise ValueError(f"weight has shape {weight.shape}; it must be ({n_classes},), one weight per class")
+    mask = check.mask(options.where, shape)
+    row_weight = None if options.sample_weight is None else np.broadcast_to(check.per_row(options.sample_weight, shape), shape)
+    if mask is not None:
+        row_weight = np.where(mask, 1 if row_weight is None else row_weight, 0)
+    n_rows = math.prod(shape)
+    if row_weight is not None:
+        row_weight = np.ascontiguousarray(row_weight, dtype=dtype).reshape(-1)
+    upstream = None
+    if options.upstream is not None:
+        upstream = np.ascontiguousarray(check.broadcast("upstream", check.array("upstream", options.upstream), shape), dtype=dtype).reshape(-1)
+
+    kernels = config.kernels()
+    sums = np.zeros(2)
+    if dense_target:
+        used = n_rows if row_weight is None else int(np.count_nonzero(row_weight))
+        if row_weight is None:
+            sums[:] = n_rows, used
+        else:
+            kernels.total(row_weight, None, sums)
+            sums[:] = sums.sum(), used
+        return RowArguments(target, None, weight, row_weight, upstream, sums[0], int(sums[1]))
+    indices = check.class_indices(target).reshape(-1)
+    ignore = terms.ignore_index
+    bad = kernels.check_targets(indices, n_classes, ignore, weight, row_weight, sums)
+    if bad >= 0:
+        check.bad_index(target, bad, n_classes, ignore)
+    return RowArguments(None, indices, weight, row_weight, upstream, sums[0], int(sums[1]))
+
+
 class RowLoss(_Methods, CrossEntropyCalls):
     """A loss of rows of class scores against class indices, or probabilities where `dense`."""
 
@@ -378,75 +436,33 @@ class RowLoss(_Methods, CrossEntropyCalls):
 
     def _run(self, mode, terms, options):
         check.reduction(options.reduction)
-        x, target = check.array("input", terms.input), check.array("target", terms.target, boolean=True)
+        x = check.array("input", terms.input)
         if x.ndim == 0:
             raise ValueError("input has shape (); it must have an axis of classes")
         axis = 0 if x.ndim == 1 and terms.axis == 1 else check.axis(terms.axis, x.ndim)
         dtype, result_dtype = check.working_dtype(x)
-        n_classes = x.shape[axis]
-        shape = x.shape[:axis] + x.shape[axis + 1 :]
-        dense = self._dense and target.shape == x.shape and target.dtype.kind not in "iub"
-        if not dense and target.shape != shape:
-            expected = f"{shape} for class indices" + (f", or {x.shape} for probabilities" if self._dense else "")
-            if target.dtype.kind not in "iu":
-                check.class_indices(target)
-            raise ValueError(f"target has shape {target.shape}; it must be {expected}")
-        if dense and terms.ignore_index != -100:
-            raise ValueError(f"ignore_index is {terms.ignore_index}; it means nothing for probabilities: use where=")
-        weight = None
-        if terms.weight is not None:
-            weight = np.ascontiguousarray(check.array("weight", terms.weight, boolean=True), dtype=dtype)
-            if weight.shape != (n_classes,):
-                raise ValueError(f"weight has shape {weight.shape}; it must be ({n_classes},), one weight per class")
-        mask = check.mask(options.where, shape)
-        row_weight = None if options.sample_weight is None else np.broadcast_to(check.per_row(options.sample_weight, shape), shape)
-        if mask is not None:
-            row_weight = np.where(mask, 1 if row_weight is None else row_weight, 0)
-        n_rows = math.prod(shape)
-        if row_weight is not None:
-            row_weight = np.ascontiguousarray(row_weight, dtype=dtype).reshape(-1)
-        upstream = None
-        if options.upstream is not None:
-            upstream = np.ascontiguousarray(check.broadcast("upstream", check.array("upstream", options.upstream), shape), dtype=dtype).reshape(-1)
-
-        kernels = config.kernels()
-        sums = np.zeros(2)
-        if dense:
-            used = n_rows if row_weight is None else int(np.count_nonzero(row_weight))
-            if row_weight is None:
-                sums[:] = n_rows, used
-            else:
-                kernels.total(row_weight, None, sums)
-                sums[:] = sums.sum(), used
-            indices = None
-        else:
-            indices = check.class_indices(target).reshape(-1)
-            ignore = terms.ignore_index
-            bad = kernels.check_targets(indices, n_classes, ignore, weight, row_weight, sums)
-            if bad >= 0:
-                check.bad_index(target, bad, n_classes, ignore)
-        results = Results(mode, options, [x.shape], result_dtype, [terms.input, terms.target, terms.weight, options.sample_weight, options.upstream], shape, (terms.input,))
-        divide_by = sums[0] if options.reduction == "mean" and mode != "p" else 1.0
+        rows = row_arguments(terms, options, x.shape, axis, dtype, self._dense)
+        results = Results(mode, options, [x.shape], result_dtype, [terms.input, terms.target, terms.weight, options.sample_weight, options.upstream],
+                          x.shape[:axis] + x.shape[axis + 1 :], (terms.input,))
+        divide_by = rows.weight_sum if options.reduction == "mean" and mode != "p" else 1.0
         acc = np.zeros(2)
-        if divide_by == 0:
+        if divide_by == 0 or not x.size:
             results.zero()
-        elif x.size:
-            self._rows(mode, terms, dtype, axis, x, target if dense else None, indices, weight, row_weight, upstream, 1.0 / divide_by, results.buffers, acc)
         else:
-            results.zero()
+            self._rows(mode, terms, dtype, axis, x, rows, 1.0 / divide_by, results.buffers, acc)
         if mode == "p":
-            return Partial(tuple(acc), sums[0], int(sums[1]))
+            return Partial(tuple(acc), rows.weight_sum, rows.count)
         return results.finish(acc, divide_by)
 
-    def _rows(self, mode, terms, dtype, axis, x, probabilities, indices, weight, row_weight, upstream, scale, buffers, acc):
+    def _rows(self, mode, terms, dtype, axis, x, rows, scale, buffers, acc):
         kernel = getattr(config.kernels(), self._kernel)
         value, grad, hess = buffers
         losses = None if value is None else value.reshape(-1) if value.dtype == dtype and value.flags.c_contiguous else np.empty(value.size, dtype)
-        for (block, q), (g, h), rows in row_slabs([x, probabilities], axis, dtype, [grad, hess]):
+        for (block, q), (g, h), at in row_slabs([x, rows.probabilities], axis, dtype, [grad, hess]):
             shape = (block.shape[0], block.shape[2])
-            part = [None if a is None else a[rows].reshape(shape) for a in (indices, row_weight, upstream, losses)]
+            part = [None if a is None else a[at].reshape(shape) for a in (rows.indices, rows.row_weight, rows.upstream, losses)]
             options = (terms.smoothing, terms.z_loss) if self._kernel == "cross_entropy" else ()
-            kernel("v" if mode == "p" else mode, block, q if indices is None else part[0], weight, part[1], part[2], terms.ignore_index,
+            kernel("v" if mode == "p" else mode, block, q if rows.indices is None else part[0], rows.weight, part[1], part[2], terms.ignore_index,
                    *options, scale, part[3], g, h, acc)
         if value is not None and not np.may_share_memory(losses, value):
             value[...] = losses.reshape(value.shape)

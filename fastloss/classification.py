@@ -1,13 +1,16 @@
 """Losses of class scores: cross-entropy and its relatives."""
 
 from . import _check as check
+from ._linear import AdaptiveLayer, AdaptiveLoss, LinearLoss, LinearTerms
 from ._loss import RowTerms, Terms, elementwise, row_loss
 
 __all__ = [
+    "adaptive_log_softmax_with_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "kl_div",
+    "linear_cross_entropy",
     "multilabel_soft_margin_loss",
     "nll_loss",
     "sigmoid_focal_loss",
@@ -83,6 +86,10 @@ def cross_entropy(input, target, weight=None, *, ignore_index=-100, label_smooth
     >>> grad
     array([[-0.5,  0.5]])
     """
+    return _cross_entropy_terms(input, target, weight, ignore_index, label_smoothing, axis, z_loss)
+
+
+def _cross_entropy_terms(input, target, weight, ignore_index, label_smoothing, axis, z_loss):
     smoothing = check.number("label_smoothing", label_smoothing, "in [0, 1]", lambda s: 0 <= s <= 1)
     z_loss = check.number("z_loss", z_loss, "a finite number", lambda z: abs(z) < float("inf"))
     return RowTerms(input, target, weight, check.integer("ignore_index", ignore_index), axis, smoothing, z_loss)
@@ -173,6 +180,109 @@ def binary_cross_entropy_with_logits(input, target, weight=None, *, pos_weight=N
     np.float64(0.6931)
     """
     return Terms({"input": input, "target": target, "pos_weight": 1.0 if pos_weight is None else pos_weight}, (), weight)
+
+
+@LinearLoss
+def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, weight=None, ignore_index=-100, label_smoothing=0.0, z_loss=0.0):
+    """Cross-entropy of the logits ``input @ linear_weight.T + linear_bias``, which never exist as a whole.
+
+    A chunk of rows at a time goes through BLAS, its loss and gradient through the kernel of `cross_entropy`, and its part of
+    the gradients through BLAS again: about 32 MB of logits exist at any time. With ``G`` the gradient by the logits, the
+    gradients are ``G @ linear_weight``, ``G.T @ input`` and the sum of G over the rows. There is no kink.
+
+    Parameters
+    ----------
+    input : array_like, shape (N, D) or (D,)
+        Features: float16, bfloat16, float32, float64, or integers.
+    linear_weight : array_like, shape (C, D) or (C, d1, ..., D)
+        With the longer shape, the logits are (N, C, d1, ...).
+    target : array_like
+        Class indices (N,) or (N, d1, ...), or probabilities of the logits' shape; without N for (D,).
+    linear_bias : array_like, shape of linear_weight without its last axis, optional
+    weight, ignore_index, label_smoothing, z_loss
+        As in `cross_entropy`.
+    reduction, where, sample_weight, empty, upstream
+        As in `cross_entropy`. Rows that take no part are not read.
+    out : optional
+        Of ``value_and_grad``, ``(value, (grad_input, grad_weight, grad_bias))`` with None for what is to be allocated.
+
+    Returns
+    -------
+    NumPy scalar, or for ``reduction="none"`` an array of the shape of class indices
+        ``value_and_grad`` adds the gradients of input, linear_weight and linear_bias (None without one) as a tuple;
+        ``value_grad_hess`` raises NotImplementedError.
+
+    Raises
+    ------
+    IndexError, ValueError, TypeError
+        As `cross_entropy`.
+
+    References
+    ----------
+    Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models (2025), for the idea; `cross_entropy` for the loss.
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> features, layer = [[1.0, 2.0]], [[2.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.2, 0.0]]
+    >>> round(float(fl.linear_cross_entropy(features, layer, [1])), 4)            # logits 2, 3, 1, 0.2
+    0.4473
+    >>> value, (grad_input, grad_weight, grad_bias) = fl.linear_cross_entropy.value_and_grad(features, layer, [1])
+    >>> grad_weight.shape, grad_bias
+    ((4, 2), None)
+    """
+    return LinearTerms(input, linear_weight, linear_bias, _cross_entropy_terms(None, target, weight, ignore_index, label_smoothing, 1, z_loss))
+
+
+@AdaptiveLoss
+def adaptive_log_softmax_with_loss(input, target, head_weight, tail_weights, cutoffs, *, head_bias=None):
+    """Adaptive softmax: frequent classes in a head, the others in clusters behind smaller layers.
+
+    The head has the classes below ``cutoffs[0]`` and one entry per cluster; a class of cluster i has the log-probability of its
+    cluster in the head plus its own in ``log_softmax(up @ (down @ x))``, (down, up) being ``tail_weights[i]``. There is no kink.
+
+    Parameters
+    ----------
+    input : array_like, shape (N, D) or (D,)
+    target : array_like of integers, shape (N,) or ()
+    head_weight : array_like, shape (cutoffs[0] + len(cutoffs), D)
+    tail_weights : sequence of pairs of array_like
+        (down, up) of shapes (H, D) and (size of the cluster, H), one per cutoff; the last ends at the number of classes.
+    cutoffs : sequence of int
+        Where the clusters begin, increasing.
+    head_bias : array_like, shape (cutoffs[0] + len(cutoffs),), optional
+
+    Returns
+    -------
+    (output, loss)
+        The log-probability of each target, and minus their mean (NaN without rows). ``value_and_grad`` adds, and ``grad`` is, the
+        loss's gradients: of input, of head_weight, the list of pairs of tail_weights, and of head_bias (None without one).
+        ``log_prob(input, head_weight, tail_weights, cutoffs, head_bias=None)`` gives all classes, ``predict`` the likeliest.
+        ``value_grad_hess`` raises NotImplementedError.
+
+    Raises
+    ------
+    IndexError
+        For a target outside [0, number of classes), naming the first.
+    ValueError
+        For shapes or cutoffs that do not fit.
+    TypeError
+        For targets that are no integers, complex or longdouble arrays.
+
+    References
+    ----------
+    Grave, Joulin, Cisse, Grangier, Jegou, Efficient softmax approximation for GPUs (2017).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastloss as fl
+    >>> head, tails = np.zeros((3, 2)), [(np.zeros((1, 2)), np.zeros((4, 1)))]      # classes 0, 1 and a cluster of 2, 3, 4, 5
+    >>> output, loss = fl.adaptive_log_softmax_with_loss([[1.0, 2.0], [3.0, 4.0]], [1, 4], head, tails, [2])
+    >>> np.exp(output).round(4)
+    array([0.3333, 0.0833])
+    """
+    return AdaptiveLayer.checked(input, head_weight, tail_weights, cutoffs, head_bias), target
 
 
 @elementwise(domains={"input": check.UNIT, "target": check.UNIT})

@@ -15,6 +15,7 @@ one `Case(...)` here and one scalar function in reference.py; everything else fo
     closure      Rule(params).step(closure)         reference: param, closure -> param
     clip         clip_grad_norm(grads, max_norm)    reference: (norm, clipped)
     sequence     loss(log_probs, targets, lengths)  reference: reference.Sequences; test_sequence.py
+    linear       loss(input, ..., layer weights)    reference: value, gradients; test_linear.py
 
 A `Scenario` is a case at one shape with one set of keywords; `scenarios(family)` lists them all.
 """
@@ -59,7 +60,7 @@ EXACT = Ulp((0, 0), (0, 0), (0, 0))
 ARITHMETIC = Ulp((2, 2), (0.5, 0.5), (0, 0))
 # A derivative is a product of two such values
 SIGMOID = Ulp((2, 2), (4, 4))
-TANH = Ulp((1, 1.5), (4, 4))
+TANH = Ulp((1.2, 1.5), (4, 4))
 GELU = Ulp((4, 4), (6, 6))
 # exp, expm1, log1p (1, 1.5) times or over a rounded sum; a derivative multiplies two of them
 EXPONENTIAL = Ulp((2, 2), (4, 4))
@@ -78,6 +79,8 @@ POWER = Ulp((10, 10), (12, 12), (16, 16))
 ROWS = Ulp((2, 3), (3, 4), (6, 7))
 # float64: products over the frames, each rounded a few times; float32: those are exact beside the last rounding
 SEQUENCES = Ulp((1, 16), (2, 64))
+# of sums of at most 8 products, in ULP of the sum of their sizes; their logits are as exact
+LINEAR = Ulp((8, 8), (16, 16))
 # in ULP of the larger of parameter and update
 STEP = Ulp((4, 4))
 
@@ -229,6 +232,26 @@ def sequences(rng, dtype, shape, scale=3.0):
     target_lengths = rng.integers(0, longest + 1, n)
     input_lengths[0], target_lengths[0], target_lengths[-1] = n_frames, longest, 0
     return x, targets, input_lengths, target_lengths
+
+
+def linear_classes(rng, dtype, shape):
+    """input (N, D), linear_weight (C, D), an index for each row; shape is (N, D, C)."""
+    n, features, n_classes = shape
+    x, w = rng.standard_normal((n, features)), rng.standard_normal((n_classes, features)) / features**0.5
+    return x.astype(dtype), w.astype(dtype), rng.integers(0, n_classes, n)
+
+
+def adaptive_classes(rng, dtype, shape):
+    """input, target, head_weight, tail_weights and cutoffs of two clusters; shape is (N, D, C)."""
+    n, features, n_classes = shape
+    cutoffs = [n_classes // 5, n_classes // 2]
+    x, head, *tails = (
+        (rng.standard_normal(s) / s[-1] ** 0.5).astype(dtype) for s in (
+            (n, features), (cutoffs[0] + 2, features), (features // 2, features), (cutoffs[1] - cutoffs[0], features // 2),
+            (features // 4, features), (n_classes - cutoffs[1], features // 4),
+        )
+    )  # fmt: skip
+    return x, rng.integers(0, n_classes, n), head, [tuple(tails[:2]), tuple(tails[2:])], cutoffs
 
 
 def tensors(rng, dtype, shape):
@@ -618,6 +641,14 @@ CASES = (
     Case(
         name="ctc_loss", family="sequence", reference=ref.ctc_loss, inputs=sequences, ulp=SEQUENCES, shapes=((13, 4, 6),),
         bench=((50, 4, 30), (200, 32, 64), (150, 16, 5000)),
+    ),
+    Case(
+        name="linear_cross_entropy", family="linear", reference=ref.linear_cross_entropy, inputs=linear_classes, ulp=LINEAR,
+        shapes=((7, 5, 6),), bench=((128, 64, 1000), (1024, 64, 20_000)),
+    ),
+    Case(
+        name="adaptive_log_softmax_with_loss", family="linear", reference=ref.adaptive_log_softmax_with_loss,
+        inputs=adaptive_classes, ulp=LINEAR, shapes=((7, 8, 20),), bench=((128, 64, 20_000),),
     ),
     *OPTIMIZERS,
 )  # fmt: skip

@@ -473,6 +473,40 @@ def multilabel_soft_margin_loss(x, y, weight=None, *, where=None, sample_weight=
     return Terms(value.sum(-1) * row, row, grad, hess, 0 * grad)
 
 
+def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, reduction="mean", **keywords):
+    """Cross-entropy of x w + b: value and, by the chain rule, the gradients; the size of their terms."""
+    x, w = lift(input), lift(linear_weight)
+    logits = np.tensordot(x, w, (-1, -1))
+    if linear_bias is not None:
+        logits = logits + lift(linear_bias)
+    value, g, _, size, _ = cross_entropy(logits, target, **keywords).reduced(reduction)
+    x, size = np.atleast_2d(x), size + np.abs(g)
+    rows = g.reshape(len(x), -1), size.reshape(len(x), -1)
+    flat = w.reshape(-1, w.shape[-1])
+    by_input = (a @ b for a, b in zip(rows, (flat, np.abs(flat))))
+    by_weight = ((a.T @ b).reshape(w.shape) for a, b in zip(rows, (x, np.abs(x))))
+    by_bias = (a.sum(0).reshape(w.shape[:-1]) for a in rows)
+    grads, sizes = zip(*(tuple(pair) for pair in (by_input, by_weight, by_bias)))
+    return value, grads, sizes
+
+
+def adaptive_log_prob(input, head_weight, tail_weights, cutoffs, head_bias=None):
+    """log P(class) = log P(cluster) + log P(class in its cluster), of every class."""
+    x = lift(input)
+    logits = x @ lift(head_weight).T + (0 if head_bias is None else lift(head_bias))
+    head, parts = log_softmax(logits, axis=-1), []
+    for i, (down, up) in enumerate(tail_weights):
+        own = log_softmax(x @ lift(down).T @ lift(up).T, axis=-1)
+        parts.append(head[..., cutoffs[0] + i, None] + own)
+    return np.concatenate([head[..., : cutoffs[0]], *parts], axis=-1)
+
+
+def adaptive_log_softmax_with_loss(input, target, head_weight, tail_weights, cutoffs, *, head_bias=None):
+    log_p = adaptive_log_prob(input, head_weight, tail_weights, cutoffs, head_bias)
+    output = np.array([row[t] for row, t in zip(log_p, target)])
+    return output, -output.sum() / len(output)
+
+
 # Connectionist temporal classification
 
 

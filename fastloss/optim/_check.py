@@ -4,6 +4,8 @@ from numbers import Real
 
 import numpy as np
 
+from .._check import is_masked
+
 # either byte order -> the native dtype
 NATIVE = {np.dtype(order + code): np.dtype(code) for code in ("f4", "f8") for order in "<>"}
 
@@ -160,7 +162,7 @@ def is_half(dtype):
 
 
 def writable(array, name, halves=False):
-    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+    if not isinstance(array, np.ndarray) or is_masked(array):
         raise TypeError(f"{name} is of type {type(array).__name__}; it must be a NumPy array")
     if array.dtype not in NATIVE and not (halves and is_half(array.dtype)):
         wanted = "float16, bfloat16, float32 or float64" if halves else "float32 or float64"
@@ -192,7 +194,7 @@ def like(array, name, param):
 
 def gradient(grad, name, shape, dtype):
     """An array of that shape, of that native dtype or 16 bits wide."""
-    if isinstance(grad, np.ma.MaskedArray):
+    if is_masked(grad):
         raise TypeError(f"{name} is of type MaskedArray; it must be a plain array")
     grad = np.asarray(grad)
     if grad.shape != shape:

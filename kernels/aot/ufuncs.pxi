@@ -74,8 +74,11 @@ cdef void ufunc_range(UfuncJob* job, Py_ssize_t begin, Py_ssize_t end, Py_ssize_
         if job.steps[i] == 0:                            # a parameter: one run serves all blocks
             gather(loop, job.args[i], 0, block[i], min(stride, end - begin))
     inputs[0] = <char*> (ONES_F64 if loop.double_ else <void*> ONES_F32)
-    for start from begin <= start < end by stride:
-        n = min(stride, end - start)
+    start, n = begin, stride
+    if direct and stride == BLOCK and end - begin > BLOCK:
+        n -= <size_t> (job.args[k] + begin * size) % 64 // size      # the further blocks write whole cache lines
+    while start < end:
+        n = min(n, end - start)
         for i in range(k):
             inputs[first + i] = block[i]
             if job.steps[i] != 0 or stride == 1:
@@ -85,6 +88,8 @@ cdef void ufunc_range(UfuncJob* job, Py_ssize_t begin, Py_ssize_t end, Py_ssize_
         run_kernel(kernel, inputs, first + k, &result, 1, NULL, n, size)
         if not direct:
             scatter(loop, result, out, step, n)
+        start += n
+        n = stride
 
 
 cdef void ufunc_chunk(void* context, Py_ssize_t chunk) noexcept nogil:

@@ -12,23 +12,17 @@ def _bell(e):
     return e / (u * u + 2 * u * ((1 - u) + e))
 
 
-def _flat(x, y):
-    """y, a constant stretch's slope or value; NaN at NaN."""
-    return select(x == x, y, x)
-
-
 # The logistic function and its kin
 
 
 def _logistic(hi, lo):
     """1 / (1 + exp(-z)) at z = hi + lo, and e = exp(-|z|).
 
-    s = e / (1 + e) is the result at -|z|; where e is small, e - e s leaves out the rounding of 1 + e.
+    s = e / (1 + e) is the result at -|z|, and e - e s is s without the rounding of 1 + e.
     """
-    e = exp_split(-abs(hi), select(hi > 0, -lo, lo))
+    e = _exp_down(-min(abs(hi), _far()), select(hi > 0, -lo, lo)) * _down()
     s = e / (1 + e)
-    small = select(e < 0.2, e - e * s, s)
-    return select(hi < 0, small, 1 - small), e
+    return select(hi < 0, e - e * s, 1 - s), e
 
 
 def sigmoid(x):
@@ -39,7 +33,7 @@ def sigmoid(x):
 
 def tanh_(x):
     """tanh(x); derivative 1 - tanh(x)^2 = 4 e / (1 + e)^2, e = exp(-2 |x|), does not cancel."""
-    return tanh(x), 4 * _bell(exp_split(-2 * abs(x), 0.0))
+    return tanh(x), 4 * _bell(_exp_down(-min(2 * abs(x), _far()), 0.0) * _down())
 
 
 def softplus(x):
@@ -63,12 +57,20 @@ def logsigmoid(x):
 
 
 def silu(x):
-    """x sigmoid(x); derivative (1 + (1 + x) e) / (1 + e)^2, and e (1 + x + e) / (1 + e)^2 below 0, e = exp(-|x|)."""
+    """x sigmoid(x); derivative (1 + (1 + x) e) / (1 + e)^2, and e (1 + x + e) / (1 + e)^2 below 0, e = exp(-|x|).
+
+    With s = e / (1 + e) the value is x - x s; below 0 it is w / (1 + e), and w - w s where e is small,
+    which leaves out the rounding of 1 + e; w = x e is a sum of x times the factors of e.
+    """
     t = min(abs(x), _far())
-    up = _exp_split_up(-t, 0.0)
+    p, scale = _exp_factors(-t, 0.0)
+    up = (1 + p) * scale
     e = up * _down()
+    w = t * scale + t * scale * p
+    near = (x < 0) & (e > 0.4)
+    q = select(near, w, e) / (1 + e)
+    value = select(x >= 0, x - t * q, select(near, -q, w * q - w) * _down())
     inverse = 1 / (1 + e)
-    value = select(x >= 0, x * inverse, -t * inverse * up * _down())
     above, below = (1 + (1 + t) * e) * inverse, ((1 - t) + e) * inverse * up * _down()
     return value, select(x >= 0, above, below) * inverse
 
@@ -79,7 +81,7 @@ def _times_logistic(x, hi, lo):
     x times 2^96 would overflow where x is large: there x is scaled down first.
     """
     t = min(abs(hi), _far())
-    up = _exp_split_up(-t, select(hi > 0, -lo, lo))
+    up = _exp_down(-t, select(hi > 0, -lo, lo))
     e = up * _down()
     inverse = 1 / (1 + e)
     large = abs(x) > 1048576
@@ -113,14 +115,19 @@ def swish(x, beta):
 def mish(x):
     """x tanh(log(1 + exp(x))) = x (w^2 + 2 w) / (w^2 + 2 w + 2), w = exp(x).
 
-    The quotient is written in e = exp(-|x|), and so is that of the derivative,
-    w (4 (x + 1) + (4 x + 6) w + 4 w^2 + w^3) / (w^2 + 2 w + 2)^2.
+    With e = exp(-|x|) that is x - x q, q = 2 e^2 / (2 e^2 + 2 e + 1), and v - v q below 0, v = x e and
+    q = (e^2 + e) / (e^2 + 2 e + 2). The derivative,
+    w (4 (x + 1) + (4 x + 6) w + 4 w^2 + w^3) / (w^2 + 2 w + 2)^2, is written in e too.
     """
     t = min(abs(x), _far())
-    up = _exp_split_up(-t, 0.0)
+    p, scale = _exp_factors(-t, 0.0)
+    up = (1 + p) * scale
     e = up * _down()
-    inverse = 1 / select(x >= 0, 1 + 2 * e * (1 + e), 2 + e * (2 + e))
-    value = select(x >= 0, x * ((1 + 2 * e) * inverse), -t * ((2 + e) * inverse) * up * _down())
+    square = e * e
+    q = (square + select(x >= 0, square, e)) / (1 + e * (2 + e) + select(x >= 0, square, 1.0))
+    v = t * scale + t * scale * p
+    value = select(x >= 0, x - t * q, (v * q - v) * _down())
+    inverse = 1 / (1 + e * (2 + e) + select(x >= 0, square, 1.0))
     above = (1 + e * (4 + e * ((4 * t + 6) + 4 * (t + 1) * e))) * inverse
     below = (4 * (1 - t) + e * ((6 - 4 * t) + e * (4 + e))) * inverse * up * _down()
     return value, select(x >= 0, above, below) * inverse
@@ -216,7 +223,7 @@ def _elu(x, scale, alpha):
     """scale x above 0, alpha expm1(x) below; derivative alpha exp(x) at 0."""
     z = max(min(x, 0.0), -_far())
     below = alpha * expm1_down(max(z, -50.0))
-    return select(x > 0, scale * x, below), select(x > 0, scale, alpha * _exp_split_up(z, 0.0) * _down())
+    return select(x > 0, scale * x, below), select(x > 0, scale, alpha * _exp_down(z, 0.0) * _down())
 
 
 def elu(x, alpha):
@@ -252,7 +259,7 @@ def softsign(x):
     """x / (1 + |x|); derivative 1 / (1 + |x|)^2. From 1e30 on the value is 1."""
     t = min(abs(x), 1e30)
     inverse = 1 / (1 + abs(x))
-    return _flat(x, _with_sign(t / (1 + t), x)), inverse * inverse
+    return _with_sign(t / (1 + t), x), inverse * inverse
 
 
 def _tanhshrink_small_f32(z):
@@ -279,10 +286,10 @@ def tanhshrink(x):
     """x - tanh(x); derivative tanh(x)^2. Beyond 1.25: t - 1 + 2 e / (1 + e), e = exp(-2 t), t = |x|."""
     t = abs(x)
     z = t * t
-    e = exp_split(-2 * t, 0.0)
+    e = _exp_down(-min(2 * t, _far()), 0.0) * _down()
     large = (t - 1) + 2 * e / (1 + e)
     y = tanh(x)
-    return select(t < 1.25, x * (z * _tanhshrink_small(z)), _flat(x, _with_sign(large, x))), y * y
+    return select(t < 1.25, x * (z * _tanhshrink_small(z)), _with_sign(large, x)), y * y
 
 
 # The normal distribution's

@@ -50,6 +50,11 @@ def _with_sign(x, y):
     return from_bits(bits(x) | (bits(y) & bits(-0.0)))
 
 
+def _flat(x, y):
+    """y, a constant stretch's slope or value; NaN at NaN."""
+    return select(x == x, y, x)
+
+
 def _product(a, b):
     """hi + lo = a b; lo is the rounding error of hi, or 0 where |a b| > 1000, for hi stops there."""
     h, k = _high(a), _high(b)
@@ -106,11 +111,16 @@ def _exp_cubic_f64(r):
     )  # fmt: skip
 
 
+def _expm1_rest(a, b):
+    """exp(a + b) - 1 - a."""
+    r = a + b
+    return b + r * r * (0.5 + r * _exp_cubic(r))
+
+
 def _exp_reduced(a, b):
     """exp(a + b) as 1 + a, its rounding error, and the rest."""
-    r = a + b
     one = 1 + a
-    return one + (((1 - one) + a) + (b + r * r * (0.5 + r * _exp_cubic(r))))
+    return one + (((1 - one) + a) + _expm1_rest(a, b))
 
 
 def exp_sum(hi, lo):
@@ -143,7 +153,7 @@ def _down():
 
 
 def _far_f32():
-    """exp(-x) x is 0 from here on."""
+    """x exp(-x) is 0 from here on."""
     return 115.0
 
 
@@ -224,6 +234,18 @@ def exp_unit(x, magic, low):
     return select(x < low, 0.0, v), select(x < low, 0.0, _unit_pow2(t))
 
 
+def _exp_factors(hi, lo):
+    """p and s with (1 + p) s = 2^96 exp(hi + lo), for hi in [-far, 0] and |lo| <= ulp(hi)."""
+    n, a, b = _exp_reduce(hi, lo)
+    return a + _expm1_rest(a, b), _pow2(n, 96)
+
+
+def _exp_down(hi, lo):
+    """2^96 exp(hi + lo) for the same arguments, within 1 ulp and cheaper than _exp_split_up."""
+    p, s = _exp_factors(hi, lo)
+    return (1 + p) * s
+
+
 def _expm1_parts(x):
     """exp(x) - 1 for x in [-50, 50] as its leading terms 2^n - 1 + 2^n a, and the rest."""
     n, a, b = _exp_reduce(x, 0.0)
@@ -239,8 +261,8 @@ def _expm1_parts(x):
 def expm1_down(x):
     """exp(x) - 1 for x in [-50, 0], cheaper than expm1; 2^n (exp(r) - 1) + (2^n - 1) cancels little there."""
     n, a, b = _exp_reduce(x, 0.0)
-    s, r = _pow2(n, 0), a + b
-    return (s - 1) + s * (a + (b + r * r * (0.5 + r * _exp_cubic(r))))
+    s = _pow2(n, 0)
+    return (s - 1) + s * (a + _expm1_rest(a, b))
 
 
 def expm1(x):
@@ -373,23 +395,38 @@ def log1p_unit_f64(x):
     )  # fmt: skip
 
 
-def tanh(x):
-    """tanh(|x|) = -d / (2 + d), d = expm1(-2 |x|), with the sign of x.
+def _tanh_cubic_f32(z):
+    """(x - tanh(x)) / x^3 for z = x^2, |x| <= 1.05; 0.02 of tanh(x)."""
+    return poly(
+        z, 0.33333325, -0.13333097, 0.053943947, -0.02174648, 0.008509973, -0.0029748103,
+        0.00077577, -0.00010483812,
+    )  # fmt: skip
 
-    d = hi + lo and 2 + d = u + v keep their errors; q is the quotient's upper half, and the
-    remainder -d - q (u + v) is exact where it cancels. Below 1e-20 that would underflow: x itself.
+
+def _tanh_cubic_f64(z):
+    """(x - tanh(x)) / x^3 for z = x^2, |x| <= 1.05; 0.04 of tanh(x)."""
+    return poly(
+        z, 0.333333333333332, -0.1333333333331868, 0.05396825396271685, -0.021869488429975298,
+        0.008863234311357581, -0.0035921188577051704, 0.0014557863095328338, -0.000589845544452147,
+        0.0002386191527675345, -9.583781688336992e-05, 3.754373203861748e-05,
+        -1.377814734981701e-05, 4.417416677136071e-06, -1.1170378759087265e-06,
+        1.9115470641629688e-07, -1.616146531973213e-08,
+    )  # fmt: skip
+
+
+def tanh(x):
+    """t - t^3 p(t^2) up to t = |x| = 1.05, and 1 - 2 e / (1 + e) beyond, e = exp(-2 t); with the sign of x.
+
+    Within 1 ulp where multiplications and additions fuse, 1.2 where they do not.
     """
     t = abs(x)
-    g, h = _expm1_parts(-2 * t)
-    hi = g + h
-    lo = (g - hi) + h
-    u = 2 + hi
-    v = ((2 - u) + hi) + lo
-    inverse = 1 / u
-    q, w = _high(-hi * inverse), _high(u)
-    remainder = ((-hi - q * w) - q * ((u - w) + v)) - lo
-    y = select(t > 25, 1.0, q + remainder * inverse)
-    return select(t < 1e-20, x, _with_sign(y, x))
+    z = t * t
+    n = rint(t * -2.8853900817779268)
+    ln2_high, ln2_low = _ln2()
+    r = (-2 * t - n * ln2_high) - n * ln2_low
+    two_e = (1 + (r + _expm1_rest(r, 0.0))) * _pow2(n, 1)
+    large = select(t > 25, 1.0, 1 - two_e / (1 + 0.5 * two_e))
+    return _with_sign(select(t < 1.05, t - t * _tanh_cubic(z) * z, large), x)
 
 
 # erf: an odd polynomial near 0, 1 minus something small beyond.
