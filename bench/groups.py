@@ -131,19 +131,25 @@ def activations(quick):
 
 
 def losses(quick):
-    for n in lengths(quick):
+    for n in (100, 10_000) if quick else (100, 10_000, 1_000_000, 8_000_000):
         x, y = normal(2, n)
-        for name, target in (
-            ("mse_loss", y),
-            ("binary_cross_entropy_with_logits", np.float32(y > 0)),
-        ):
-            ours = partial(getattr(fl, name).value_and_grad, x, target)
+        sign, half = np.where(y > 0, np.float32(1), np.float32(-1)), np.abs(y)
+        for name, arguments in {
+            "mse_loss": (x, y),
+            "huber_loss": (x, y),
+            "binary_cross_entropy_with_logits": (x, np.float32(y > 0)),
+            "soft_margin_loss": (x, sign),
+            "hinge_embedding_loss": (x, sign),
+            "poisson_nll_loss": (x, half),
+            "kl_div": (x, half),
+        }.items():
+            ours = partial(getattr(fl, name).value_and_grad, *arguments)
             yield Row(
                 f"{name}.value_and_grad ({n},)",
                 ours,
                 {
-                    "torch": peers.torch_value_and_grad(name, x, target),
-                    "NumPy": peers.numpy_mse(x, target) if name == "mse_loss" else None,
+                    "torch": peers.torch_value_and_grad(name, *arguments),
+                    "NumPy": peers.numpy_mse(x, y) if name == "mse_loss" else None,
                 },
                 floor(partial(ours, out=(None, np.empty_like(x))), 3 * x.nbytes),
                 tolerance=1e-4,

@@ -63,12 +63,14 @@ def grid(results):
 
 
 def summary(results):
-    """Return header and lines, one line per group and peer: geometric mean and extremes of the ratios."""
-    ratios = {}
+    """Return header and lines, one line per function and peer, and one for all of a group: geometric mean and extremes."""
+    ratios, together = {}, {}
     for result in results:
         function = re.sub(r" [(\d].*", "", result.name)
         for peer, beside in result.peers.items():
             ratios.setdefault((result.group, function, peer), []).append(beside.ratio)
+            together.setdefault((result.group, "all", peer), []).append(beside.ratio)
+    ratios |= together
     header = ["group", "function", "beside", "rows", "geometric mean", "lowest", "highest"]
     return header, [
         [*key, str(len(values)), *(f"{f(values):.2f}x" for f in (mean, min, max))]

@@ -18,6 +18,7 @@ PARTS = {
     "several": ("", "backward"),
     "softmax": ("",),
     "elementwise": ("", "value_and_grad"),
+    "pair": ("", "value_and_grad"),
     "rows": ("", "value_and_grad"),
     "sequence": ("", "value_and_grad"),
     "linear": ("", "value_and_grad"),

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 SLAB = 1 << 20          # elements; a multiple of the engine's chunk
+REPEATED = 1 << 16      # elements up to which an array that repeats is handed over once
 
 
 def direct(array, dtype):
@@ -16,10 +17,29 @@ def direct(array, dtype):
     return array is None or (array.dtype == dtype and array.dtype.isnative and array.flags.c_contiguous and array.flags.aligned)
 
 
+def repeating(array, dtype):
+    """A broadcast array; where all that it repeats along is its leading axes, its own elements alone, for the kernels to repeat."""
+    own = array
+    while own.ndim and own.size and (own.strides[0] == 0 or own.shape[0] == 1):
+        own = own[0]
+    return array if own.size == array.size or own.size > REPEATED else np.ascontiguousarray(own, dtype).reshape(-1)
+
+
+def folded(array, shape):
+    """array summed over the axes along which one of that shape was repeated: the last if it lacks it, else those of length 1."""
+    if shape == array.shape:
+        return array
+    if shape == array.shape[:-1]:
+        return array.sum(-1, dtype=np.float64)
+    padded = (1,) * (array.ndim - len(shape)) + shape
+    axes = tuple(i for i, n in enumerate(padded) if n == 1 != array.shape[i])
+    return array.sum(axes, dtype=np.float64).reshape(shape)
+
+
 def flat_slabs(inputs, dtypes, outputs):
     """Runs of equally long 1-D arrays: (inputs, outputs) with None kept, outputs written back after each run.
 
-    All arrays have the same shape and are walked in C order.
+    All arrays have the same shape and are walked in C order; but what `repeating` made shorter stays short.
     """
     size = next(a.size for a in inputs if a is not None)
     whole = all(map(direct, inputs, dtypes)) and all(direct(out, dtypes[0]) for out in outputs)
@@ -43,7 +63,8 @@ def flat_slabs(inputs, dtypes, outputs):
                 for i, piece in zip(odd, pieces, strict=True):
                     spare[i][at : at + len(piece)] = piece
                 at += len(pieces[0])
-        ins = [None if a is None else spare[i][: end - begin] if i in spare else a.reshape(-1)[begin:end] for i, a in enumerate(inputs)]
+        ins = [None if a is None else spare[i][: end - begin] if i in spare else np.roll(a, -begin) if a.size < size
+               else a.reshape(-1)[begin:end] for i, a in enumerate(inputs)]
         outs = [None if o is None else o.reshape(-1)[begin:end] if s is None else s[: end - begin] for o, s in zip(outputs, spare_out, strict=True)]
         yield ins, outs
         for out, piece in zip(outputs, spare_out, strict=True):

@@ -1,6 +1,7 @@
 """Every check of an argument and every error message: the argument, what came, what was expected."""
 
 import sys
+from typing import NamedTuple
 
 import numpy as np
 
@@ -73,6 +74,42 @@ def full_shape(name, value, shape):
     return value
 
 
+def without_last_axis(name, value, shape):
+    """value broadcast to shape: of that shape, or without the last axis, or with one axis of length 1, or a scalar."""
+    if shape and value.shape == shape[:-1]:
+        return np.broadcast_to(value[..., None], shape)
+    if value.shape == shape or value.ndim == 0:
+        return np.broadcast_to(value, shape)
+    if value.ndim == len(shape) and [m for m, n in zip(value.shape, shape, strict=True) if m != n] == [1]:
+        return np.broadcast_to(value, shape)
+    raise ValueError(f"{name} has shape {value.shape}; it must be input's shape {shape}, without the last axis, with one axis of length 1, or ()")
+
+
+class Domain(NamedTuple):
+    """Values between low and high, or these two alone; NaN passes only where it lies between."""
+
+    low: float
+    high: float
+    only_ends: bool
+    wanted: str
+
+    @property
+    def bounds(self):
+        return self[:3]
+
+
+UNIT = Domain(0.0, 1.0, False, "in [0, 1]")
+SIGN = Domain(-1.0, 1.0, True, "-1 or 1")
+NON_NEGATIVE = Domain(0.0, float("inf"), False, "at least 0")
+
+
+def outside(name, values, position, domain):
+    """The ValueError for values.flat[position]."""
+    at = np.unravel_index(position, values.shape) if values.ndim else ()
+    where = f"[{', '.join(map(str, at))}]" if any(values.strides) else ""
+    raise ValueError(f"{name}{where} is {values[at]}; it must be {domain.wanted}")
+
+
 def mask(value, shape):
     """where= as a bool array of that shape, or None."""
     if value is None or value is True:
@@ -125,14 +162,14 @@ def out(name, value, shape, dtype):
     return value
 
 
-def outs(value, count):
+def outs(name, value, count):
     """out= of a call with several results: a tuple with None where a new array is wanted."""
     if value is None:
         return (None,) * count
     if not isinstance(value, tuple):
-        raise TypeError(f"out is a {type(value).__name__}; it must be a tuple of {count}, None for a result that is to be allocated")
+        raise TypeError(f"{name} is a {type(value).__name__}; it must be a tuple of {count}, None for a result that is to be allocated")
     if len(value) != count:
-        raise ValueError(f"out has {len(value)} entries; it must have {count}, None for a result that is to be allocated")
+        raise ValueError(f"{name} has {len(value)} entries; it must have {count}, None for a result that is to be allocated")
     return value
 
 

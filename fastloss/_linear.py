@@ -125,7 +125,7 @@ def _outs(mode, options, value_shape, dtype, shapes):
     if mode == "p":
         return None, ()
     wanted = {"v": 1, "vg": 2, "g": 1}[mode]
-    given = (options.out,) if wanted == 1 else check.outs(options.out, 2)
+    given = (options.out,) if wanted == 1 else check.outs("out", options.out, 2)
     value, grads = (None, given[0]) if mode == "g" else (given[0], given[1] if wanted == 2 else None)
     value = check.out("out" if mode == "v" else "out[0]", value, value_shape if options.reduction == "none" else (), dtype)
     names = "out" if mode == "g" else "out[1]"

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _check as check
 from . import _config as config
-from ._blocks import flat_slabs, row_slabs
+from ._blocks import flat_slabs, folded, repeating, row_slabs
 
 NAN = float("nan")
 OUTPUTS = {"v": 1, "vg": 2, "vgh": 3, "g": 1}
@@ -119,7 +119,7 @@ class _GeneralCalls:
     def value_and_grad(self, *args, **kwargs):
         return self._call("vg", args, kwargs)
 
-    def _fast_formula(self, formula):
+    def _fast_formula(self, *formula):
         pass
 
 
@@ -165,88 +165,145 @@ class _Methods:
 
 
 class Terms(NamedTuple):
-    """An elementwise loss, ready to run: its arrays (input first), the formula's parameters and the weights of elements."""
+    """An elementwise loss, ready to run."""
 
-    arrays: tuple
-    params: tuple = ()
-    weight: object = None
+    arrays: dict            # the formula's arguments by their public names, the input first; a number stands for itself everywhere
+    params: tuple = ()      # the formula's scalars
+    weight: object = None   # of elements
+    formula: str = ""       # its name, where that is not the loss's
 
 
 class ElementwiseLoss(_Methods, ElementwiseCalls):
-    """A loss whose every element depends on one element of each array."""
+    """A loss whose every element depends on one element of each array.
 
-    def __init__(self, function, mean_over_weight):
+    inputs: the arrays that it is differentiated by. fits: how arrays fit the input's shape, where neither that shape nor a
+    scalar is asked for. domains: what values arrays must have. of_rows: each loss is the mean over the last axis.
+    """
+
+    def __init__(self, function, mean_over_weight=False, inputs=("input",), fits=None, domains=None, of_rows=False, batchmean=False):
         self._describe(function)
-        self._mean_over_weight = mean_over_weight
-        self._fast_formula(self.__name__)
+        self._mean_over_weight, self._inputs, self._fits, self._domains, self._of_rows = mean_over_weight, inputs, fits or {}, domains or {}, of_rows
+        self._reductions = (*check.REDUCTIONS, "batchmean") if batchmean else check.REDUCTIONS
+        required = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+        ranges = tuple((required.index(name), *domain.bounds) for name, domain in self._domains.items())
+        self._fast_formula(function(*required), len(required), ranges, of_rows)
 
     def _run(self, mode, terms, options):
-        check.reduction(options.reduction)
-        x, y = check.array("input", terms.arrays[0]), check.array("target", terms.arrays[1], boolean=True)
-        dtype, result_dtype = check.working_dtype(x)
-        shape = x.shape
-        y = check.same_shape("target", y, shape)
-        further = [check.broadcast(name, check.array(name, a, boolean=True), shape) for name, a in terms.arrays[2:]]
+        check.reduction(options.reduction, self._reductions)
+        given = terms.arrays
+        arrays = {name: check.array(name, a, boolean=name not in self._inputs) for name, a in given.items()}
+        x = arrays[self._inputs[0]]
+        shape, formula = x.shape, terms.formula or self.__name__
+        dtype, result_dtype = check.working_dtype(x, *(arrays[name] for name in self._inputs[1:] if not isinstance(given[name], float | int)))
+        fitted = {name: a if a is x else self._fits.get(name, check.same_shape)(name, a, shape) for name, a in arrays.items()}
         weight = None if terms.weight is None else check.broadcast("weight", check.array("weight", terms.weight, boolean=True), shape)
-        rows = None if options.sample_weight is None else np.broadcast_to(check.per_row(options.sample_weight, shape), shape)
-        mask = check.mask(options.where, shape)
-        upstream = None if options.upstream is None else check.broadcast("upstream", check.array("upstream", options.upstream), shape)
+        of_rows = self._of_rows and x.ndim > 0
+        per, unreduced = (shape[-1], shape[:-1]) if of_rows else (1, shape)
+        rows = None if options.sample_weight is None else np.broadcast_to(check.per_row(options.sample_weight, unreduced), unreduced)
+        mask = check.mask(options.where, unreduced)
+        upstream = None if options.upstream is None else check.broadcast("upstream", check.array("upstream", options.upstream), unreduced)
+        used, divisor = mask, rows
+        if of_rows:
+            rows, mask, upstream = (None if a is None else np.broadcast_to(a[..., None], shape) for a in (rows, mask, upstream))
         product = rows if weight is None else weight if rows is None else weight * rows.astype(dtype)
-        divisor = product if self._mean_over_weight or weight is None else rows
+        if self._mean_over_weight:
+            divisor = product
+        for name, domain in self._domains.items():
+            check_domain(name, fitted[name], mask, domain, dtype)
 
+        count = math.prod(unreduced) if used is None else int(np.count_nonzero(used))
         weight_sum = np.zeros(2)
-        count = x.size if mask is None else int(np.count_nonzero(mask))
-        kernels = config.kernels()
         if mode == "p" or options.reduction == "mean":
-            if divisor is None:
-                weight_sum[0] = count
-            else:
-                for (piece, piece_mask), _ in flat_slabs([divisor, mask], [dtype, np.dtype(bool)], []):
-                    kernels.total(piece, piece_mask, weight_sum)
-        divide_by = weight_sum.sum() if options.reduction == "mean" else 1.0
-        results = Results(mode, options, shape, result_dtype, [*terms.arrays[:2], weight, rows, mask, upstream])
+            weight_sum[:] = (count, 0) if divisor is None else total_weight(divisor, used, dtype)
+        elif options.reduction == "batchmean":
+            weight_sum[0] = rows_used(shape, rows, mask)
+        divide_by = weight_sum.sum() if options.reduction in ("mean", "batchmean") and mode != "p" else 1.0
+        shapes = [arrays[name].shape for name in self._inputs]
+        results = Results(mode, options, shapes, result_dtype, [*given.values(), weight, rows, mask, upstream], unreduced, computed=(shape, dtype))
 
         acc = np.zeros(2)
-        kernel_mode = "v" if mode == "p" else mode
-        value, grad, hess = results.buffers
-        dtypes = [dtype] * (2 + len(further)) + [dtype, np.dtype(bool), dtype]
-        if divide_by == 0:
+        value, *derivatives = results.buffers
+        elements = np.empty(shape, dtype) if of_rows and value is not None else value
+        sources = [a if a is None or a is x else repeating(a, dtype) for a in (*fitted.values(), product, upstream)]
+        dtypes = [dtype] * len(sources) + [np.dtype(bool)]
+        if divide_by == 0 or x.size == 0:
             results.zero()
-        elif x.size:
-            for ins, outs in flat_slabs([x, y, *further, product, mask, upstream], dtypes, [value, grad, hess]):
-                arrays, (w, m, up) = tuple(ins[:-3]), ins[-3:]
-                kernels.loss(self.__name__, kernel_mode, terms.params, arrays, w, m, up, 1.0 / divide_by, *outs, acc)
+        else:
+            for ins, outs in flat_slabs([*sources, mask], dtypes, [elements, *derivatives]):
+                w, up, m = ins[len(fitted) :]
+                config.kernels().loss(formula, "v" if mode == "p" else mode, terms.params, tuple(ins[: len(fitted)]), w, m, up,
+                                      1.0 / (divide_by * per), tuple(outs), acc)
+            if elements is not value:
+                value[...] = elements.mean(-1, dtype=np.float64)
+            acc /= per
         if mode == "p":
             return Partial(tuple(acc), tuple(weight_sum), count)
         return results.finish(acc, divide_by)
 
 
-class Results:
-    """The arrays that a call fills, and what it returns."""
+def check_domain(name, values, mask, domain, dtype):
+    """Raise for the first value that a loss is not defined at."""
+    begin, own = 0, repeating(values, dtype) if mask is None else values
+    for (piece, piece_mask), _ in flat_slabs([own, mask], [dtype, np.dtype(bool)], []):
+        at = config.kernels().first_outside(piece, piece_mask, *domain.bounds)
+        if at >= 0:
+            check.outside(name, values, begin + at, domain)
+        begin += piece.size
 
-    def __init__(self, mode, options, shape, dtype, inputs, value_shape=None, in_place=None):
-        self.mode, self.options, self.dtype = mode, options, dtype
-        self.buffers, self._copies = [None, None, None], []
+
+def total_weight(weight, mask, dtype):
+    """The compensated sum of a broadcast array's elements where mask."""
+    sums = np.zeros(2)
+    for (piece, piece_mask), _ in flat_slabs([weight, mask], [dtype, np.dtype(bool)], []):
+        config.kernels().total(piece, piece_mask, sums)
+    return sums
+
+
+def rows_used(shape, rows, mask):
+    """The sum of the weights of the rows that have an element left, or their number; a 0-d array counts as one row."""
+    weights = np.ones(shape[:1]) if rows is None else rows.reshape(rows.shape[0] if rows.ndim else 1, -1)[:, 0]
+    used = True if mask is None else mask.reshape(mask.shape[0] if mask.ndim else 1, -1).any(1)
+    return np.sum(weights * used, dtype=np.float64)
+
+
+class Results:
+    """The arrays that a call fills (`buffers`: value, gradients, second derivatives; None where not wanted), and what it returns.
+
+    shapes: those of the inputs that the loss is differentiated by. computed: shape and dtype of the arrays to be filled, where
+    an input's gradient has another shape, it is the sum over what was broadcast.
+    """
+
+    def __init__(self, mode, options, shapes, dtype, inputs, value_shape, in_place=None, computed=None):
+        self.mode, self.options, self.dtype, self._n = mode, options, dtype, len(shapes)
+        self.buffers, self._copies, self._value_out = [None] * (1 + 2 * self._n), [], None
         if mode == "p":
             return
-        value_shape = shape if value_shape is None else value_shape
-        wanted = {"v": ["value"], "vg": ["value", "grad"], "vgh": ["value", "grad", "hess"], "g": ["grad"]}[mode]
-        given = (options.out,) if len(wanted) == 1 else check.outs(options.out, len(wanted))
-        shapes = {"value": value_shape, "grad": shape, "hess": shape}
-        self._value_out = None
-        for i, (name, buffer) in enumerate(zip(wanted, given, strict=True)):
+        wanted = {"v": (0,), "vg": (0, 1), "vgh": (0, 1, 2), "g": (1,)}[mode]       # of value, gradients, second derivatives
+        given = (options.out,) if len(wanted) == 1 else check.outs("out", options.out, len(wanted))
+        for i, (kind, out) in enumerate(zip(wanted, given, strict=True)):
             label = "out" if len(wanted) == 1 else f"out[{i}]"
-            if name == "value" and options.reduction != "none":
-                self._value_out = check.out(label, buffer, (), dtype)
+            if kind == 0:
+                self._value_out = check.out(label, out, () if options.reduction != "none" else value_shape, dtype)
+                if options.reduction == "none":
+                    self.buffers[0] = self._buffer(self._value_out, value_shape, inputs, in_place and ())
                 continue
-            buffer = check.out(label, buffer, shapes[name], dtype)
-            slot = ("value", "grad", "hess").index(name)
-            self.buffers[slot] = np.empty(shapes[name], dtype) if buffer is None else self._apart(
-                buffer, inputs, in_place if name == "grad" or in_place is None else ())
-        for first, second in ((1, 2), (0, 1), (0, 2)):
-            a, b = self.buffers[first], self.buffers[second]
-            if a is not None and b is not None and np.may_share_memory(a, b) and np.shares_memory(a, b):
-                raise ValueError("the arrays in out= overlap")
+            outs = (out,) if self._n == 1 else check.outs(label, out, self._n)
+            for k, (own, shape) in enumerate(zip(outs, shapes, strict=True)):
+                own = check.out(label if self._n == 1 else f"{label}[{k}]", own, shape, dtype)
+                slot = 1 + (kind - 1) * self._n + k
+                if computed is None or computed[0] == shape:
+                    self.buffers[slot] = self._buffer(own, shape, inputs, in_place if kind == 1 else in_place and ())
+                else:
+                    self.buffers[slot] = np.empty(*computed)
+                    self._copies.append((np.empty(shape, dtype) if own is None else own, self.buffers[slot]))
+        outputs = [b for b in self.buffers if b is not None]
+        for i, a in enumerate(outputs):
+            for b in outputs[:i]:
+                if np.may_share_memory(a, b) and np.shares_memory(a, b):
+                    raise ValueError("the arrays in out= overlap")
+
+    def _buffer(self, out, shape, inputs, in_place):
+        return np.empty(shape, self.dtype) if out is None else self._apart(out, inputs, in_place)
 
     def _apart(self, buffer, inputs, in_place):
         """The buffer itself, or where it overlaps an input otherwise than exactly, a new array that is copied to it at the end.
@@ -271,11 +328,13 @@ class Results:
                 buffer[...] = 0
 
     def finish(self, acc, divide_by):
-        for buffer, fresh in self._copies:
-            np.copyto(buffer, fresh)
-        final = {id(fresh): buffer for buffer, fresh in self._copies}
-        value, grad, hess = (None if b is None else final.get(id(b), b)[()] if b.ndim == 0 and self.options.out is None
-                             else final.get(id(b), b) for b in self.buffers)
+        final = {}
+        for target, fresh in self._copies:
+            np.copyto(target, folded(fresh, target.shape), casting="same_kind")
+            final[id(fresh)] = target
+        arrays = [None if b is None else final.get(id(b), b) for b in self.buffers]
+        value, *derivatives = (b[()] if b is not None and b.ndim == 0 and self.options.out is None else b for b in arrays)
+        grad, hess = derivatives if self._n == 1 else (tuple(derivatives[: self._n]), tuple(derivatives[self._n :]))
         if value is None and self.mode != "g":
             total = acc.sum() if math.isfinite(acc[0]) else acc[0]
             result = total / divide_by if divide_by != 0 else self.options.empty
@@ -287,11 +346,14 @@ class Results:
         return {"v": value, "vg": (value, grad), "vgh": (value, grad, hess), "g": grad}[self.mode]
 
 
-def elementwise(function=None, *, mean_over_weight=False):
-    """A public loss from a function that checks its own arguments and returns Terms; the formula has its name."""
+def elementwise(function=None, **traits):
+    """A public loss from a function that checks its own arguments and returns Terms: see ElementwiseLoss for the traits.
+
+    The formula's name is the function's, or stands in Terms. The function does nothing to the arrays but name them.
+    """
     if function is None:
-        return lambda function: elementwise(function, mean_over_weight=mean_over_weight)
-    return ElementwiseLoss(function, mean_over_weight)
+        return lambda function: ElementwiseLoss(function, **traits)
+    return ElementwiseLoss(function)
 
 
 class RowTerms(NamedTuple):
@@ -380,7 +442,7 @@ class RowLoss(_Methods, CrossEntropyCalls):
         axis = 0 if x.ndim == 1 and terms.axis == 1 else check.axis(terms.axis, x.ndim)
         dtype, result_dtype = check.working_dtype(x)
         rows = row_arguments(terms, options, x.shape, axis, dtype, self._dense)
-        results = Results(mode, options, x.shape, result_dtype, [terms.input, terms.target, terms.weight, options.sample_weight, options.upstream],
+        results = Results(mode, options, [x.shape], result_dtype, [terms.input, terms.target, terms.weight, options.sample_weight, options.upstream],
                           x.shape[:axis] + x.shape[axis + 1 :], (terms.input,))
         divide_by = rows.weight_sum if options.reduction == "mean" and mode != "p" else 1.0
         acc = np.zeros(2)

@@ -6,10 +6,14 @@ from ._loss import RowTerms, Terms, elementwise, row_loss
 
 __all__ = [
     "adaptive_log_softmax_with_loss",
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "kl_div",
     "linear_cross_entropy",
+    "multilabel_soft_margin_loss",
     "nll_loss",
+    "sigmoid_focal_loss",
 ]
 
 
@@ -134,7 +138,7 @@ def nll_loss(input, target, weight=None, *, ignore_index=-100, axis=1):
     return RowTerms(input, target, weight, check.integer("ignore_index", ignore_index), axis)
 
 
-@elementwise
+@elementwise(fits={"pos_weight": check.broadcast})
 def binary_cross_entropy_with_logits(input, target, weight=None, *, pos_weight=None):
     """Binary cross-entropy of logits: ``(1 - y) x + (1 + (v - 1) y) (log1p(exp(-|x|)) + max(-x, 0))``, v = pos_weight.
 
@@ -175,7 +179,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, *, pos_weight=N
     >>> fl.binary_cross_entropy_with_logits([0.0, 0.0], [1.0, 0.0]).round(4)
     np.float64(0.6931)
     """
-    return Terms((input, target, ("pos_weight", 1.0 if pos_weight is None else pos_weight)), (), weight)
+    return Terms({"input": input, "target": target, "pos_weight": 1.0 if pos_weight is None else pos_weight}, (), weight)
 
 
 @LinearLoss
@@ -279,3 +283,181 @@ def adaptive_log_softmax_with_loss(input, target, head_weight, tail_weights, cut
     array([0.3333, 0.0833])
     """
     return AdaptiveLayer.checked(input, head_weight, tail_weights, cutoffs, head_bias), target
+
+
+@elementwise(domains={"input": check.UNIT, "target": check.UNIT})
+def binary_cross_entropy(input, target, weight=None):
+    """Binary cross-entropy of probabilities: ``-y log(x) - (1 - y) log(1 - x)``, each logarithm at least -100.
+
+    The gradient is ``(x - y) / u``, the second derivative ``((1 - y) x**2 + y (1 - x)**2) / u**2``, u = max(x (1 - x), 1e-12), so that
+    a sure and wrong probability gives 100 and a gradient of 1e12. Otherwise there is no kink. NaN gives NaN.
+
+    Parameters
+    ----------
+    input : array_like
+        Probabilities of any shape.
+    target : array_like
+        Probabilities of input's shape, or a scalar.
+    weight : array_like, optional
+        Multiplies single losses; broadcasts to input's shape. A mean divides by the number of elements.
+    reduction, where, sample_weight, empty, upstream, out
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    NumPy scalar, or for ``reduction="none"`` an array of input's shape
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, an input or a target outside [0, 1].
+    TypeError
+        For bool, complex or longdouble input, masked arrays.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville, Deep Learning (2016), section 6.2.2.2.
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.binary_cross_entropy([0.9, 0.1, 0.8], [1.0, 0.0, 1.0]).round(4)
+    np.float64(0.1446)
+    >>> fl.binary_cross_entropy.value_and_grad([0.0], [1.0])
+    (np.float64(100.0), array([-1.e+12]))
+    """
+    return Terms({"input": input, "target": target}, (), weight)
+
+
+@elementwise
+def sigmoid_focal_loss(input, target, *, alpha=0.25, gamma=2.0):
+    """Binary cross-entropy of logits, less of it the surer and righter: ``a (1 - p_t)**gamma`` times it.
+
+    With ``p = sigmoid(x)``: ``p_t = y p + (1 - y) (1 - p)`` and ``a = alpha y + (1 - alpha) (1 - y)``, or 1 for a negative alpha. For
+    ``y = 1`` the gradient is ``-a (1 - p)**gamma (1 - p - gamma p log(p))``; for ``y = 0`` that of ``-x``, negated. There is no kink.
+
+    Parameters
+    ----------
+    input : array_like
+        Logits of any shape.
+    target : array_like
+        Probabilities of input's shape, or a scalar; any real value is accepted.
+    alpha : float
+        Weight of the positive part; negative for none.
+    gamma : float
+        At least 0; 0 is binary cross-entropy.
+    reduction, where, sample_weight, empty, upstream, out
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    NumPy scalar, or for ``reduction="none"`` an array of input's shape
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, a negative gamma.
+    TypeError
+        For bool, complex or longdouble input, masked arrays.
+
+    References
+    ----------
+    Lin et al., Focal Loss for Dense Object Detection (2017), equation 5.
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.sigmoid_focal_loss([0.0, 2.0], [1.0, 1.0], reduction="none").round(5)
+    array([0.04332, 0.00045])
+    """
+    alpha = check.number("alpha", alpha, "a number", lambda a: a == a)
+    gamma = check.number("gamma", gamma, "at least 0", lambda g: g >= 0)
+    return Terms({"input": input, "target": target}, (alpha, gamma))
+
+
+@elementwise(batchmean=True)
+def kl_div(input, target, *, log_target=False):
+    """Kullback-Leibler divergence from log-probabilities x: ``y (log(y) - x)``, or ``exp(y) (y - x)`` for a `log_target`.
+
+    A probability 0 gives 0. The gradient is ``-y`` or ``-exp(y)``, the second derivative 0. There is no kink.
+
+    Parameters
+    ----------
+    input : array_like
+        Log-probabilities of any shape.
+    target : array_like
+        Probabilities, or their logarithms, of input's shape, or a scalar.
+    log_target : bool
+        Whether target holds logarithms.
+    reduction : {"mean", "batchmean", "sum", "none"}
+        "mean" divides by the number of elements, "batchmean" by that of rows (a 0-d input is one): the divergence itself.
+    where, sample_weight, empty, upstream, out
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    NumPy scalar, or for ``reduction="none"`` an array of input's shape
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit.
+    TypeError
+        For bool, complex or longdouble input, masked arrays.
+
+    References
+    ----------
+    Kullback, Leibler, On Information and Sufficiency (1951).
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> import numpy as np
+    >>> fl.kl_div(np.log([[0.5, 0.5]]), [[0.25, 0.75]], reduction="batchmean").round(4)
+    np.float64(0.1308)
+    """
+    return Terms({"input": input, "target": target}, (), None, "kl_div_log" if log_target else "kl_div")
+
+
+@elementwise(fits={"pos_weight": check.broadcast}, of_rows=True)
+def multilabel_soft_margin_loss(input, target, weight=None):
+    """Binary cross-entropy of logits, averaged over the classes of each row.
+
+    ``-(y log(sigmoid(x)) + (1 - y) log(1 - sigmoid(x)))`` is averaged over the last axis. With C classes the gradient is
+    ``(sigmoid(x) - y) / C``, the second derivative ``sigmoid(x) (1 - sigmoid(x)) / C``. There is no kink.
+
+    Parameters
+    ----------
+    input : array_like, shape (C,) or (N, ..., C)
+        Logits.
+    target : array_like
+        1 for the classes of a row, else 0; of input's shape, or a scalar. Any real value is accepted.
+    weight : array_like, optional
+        One per class, or of any shape that broadcasts to input's. Means do not divide by it.
+    reduction, sample_weight, empty, out
+        As in `cross_entropy`.
+    where, upstream
+        Shaped as the unreduced loss.
+
+    Returns
+    -------
+    NumPy scalar, or for ``reduction="none"`` an array of input's shape without its last axis
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit.
+    TypeError
+        For bool, complex or longdouble input, masked arrays.
+
+    References
+    ----------
+    Murphy, Probabilistic Machine Learning: An Introduction (2022), section 10.2.
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.multilabel_soft_margin_loss([[0.0, 0.0], [2.0, -2.0]], [[1, 0], [1, 0]], reduction="none").round(4)
+    array([0.6931, 0.1269])
+    """
+    return Terms({"input": input, "target": target, "pos_weight": 1.0}, (), weight, "binary_cross_entropy_with_logits")

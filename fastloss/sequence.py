@@ -52,7 +52,7 @@ class CtcLoss(_Methods, _GeneralCalls):
         if kernels.check_targets(labels, n_classes, terms.blank, None, None, sums) >= 0 or sums[1] < labels.size:
             check.label_values(labels, offsets, target_lengths, absent, n_classes, terms.blank)
         upstream = None if options.upstream is None else check.broadcast("upstream", check.array("upstream", options.upstream), shape)
-        results = Results(mode, options, x.shape, result_dtype,
+        results = Results(mode, options, [x.shape], result_dtype,
                           [terms.log_probs, terms.targets, terms.input_lengths, terms.target_lengths, options.sample_weight, options.upstream],
                           shape, (terms.log_probs,))
 

@@ -291,7 +291,16 @@ def unparse(body):
 
 # Loops: what each mode reads and writes.
 
-LOSS_OUTPUTS = {"value": "{0}", "grad": "scale * {1}", "hess": "scale * {2}"}
+
+def gradients_of(formula):
+    """How many inputs, the first ones, a loss is differentiated by: it returns (value, *gradients, *second derivatives)."""
+    return (len(formula.returns[formula.dtypes[0]]) - 1) // 2
+
+
+def loss_outputs(n, parts):
+    """The arrays that a loss of n gradients writes, in their order, and the expression of each."""
+    names = ["value", *(f"grad{k}" for k in range(n)), *(f"hess{k}" for k in range(n))]
+    return {name: part if name == "value" else f"scale * {part}" for name, part in zip(names, parts, strict=True)}
 
 
 @dataclass
@@ -307,27 +316,28 @@ class Loop:
 
 def loops_of(formula):
     inputs, scalars = list(formula.arrays), list(formula.scalars)
-    many = isinstance(formula.returns[formula.dtypes[0]], tuple)
-    parts = [f"r[{k}]" for k in range(3)] if many else ["r"]
+    returns = formula.returns[formula.dtypes[0]]
+    many = isinstance(returns, tuple)
+    parts = [f"r[{k}]" for k in range(len(returns))] if many else ["r"]
     if formula.role == "activation":
         for mode, part in zip(ACTIVATION_MODES, parts[: len(formula.returns["f32"])], strict=False):
             arrays = ["g"] * (mode != "value") + inputs + ["out"]
             expression = part if mode == "value" else f"g[i] * {part}"
             yield Loop(formula, mode, list(enumerate(arrays)), scalars, {"out": expression})
     elif formula.role == "loss":
-        for mode, outputs in LOSS_MODES.items():
-            arrays = [(k, n) for k, n in enumerate(inputs + list(LOSS_OUTPUTS)) if n in inputs + outputs]
-            writes = {n: LOSS_OUTPUTS[n].format(*parts) for n in outputs}
+        outputs = loss_outputs(gradients_of(formula), parts)
+        for mode, kinds in LOSS_MODES.items():
+            writes = {n: expression for n, expression in outputs.items() if n.rstrip("01") in kinds}
+            arrays = [(k, n) for k, n in enumerate([*inputs, *outputs]) if n in inputs or n in writes]
             yield Loop(formula, mode, arrays, ["scale", *scalars], writes)
     elif formula.role == "step":
         states = [n for n in inputs if n != "grad"]
-        parts = [f"r[{k}]" for k in range(len(states))] if many else ["r"]
         writes = dict(zip(states, parts, strict=True))
         yield Loop(formula, "update", list(enumerate(inputs)), scalars, writes)
 
 
 ACTIVATION_MODES = ("value", "backward", "parameter")
-LOSS_MODES = {"v": ["value"], "vg": ["value", "grad"], "vgh": ["value", "grad", "hess"], "g": ["grad"]}
+LOSS_MODES = {"v": ("value",), "vg": ("value", "grad"), "vgh": ("value", "grad", "hess"), "g": ("grad",)}
 
 
 def loop_body(loop, dtype):
@@ -516,7 +526,9 @@ def registry_text(registry):
         plural = {"loss": "LOSSES"}.get(role, role.upper() + "S")
         text += f"\n{plural} = {{\n"
         for f in formulas:
-            text += f'    "{f.name}": {f.arrays if role == "activation" else (f.arrays, f.scalars)},\n'
+            gradients = (gradients_of(f),) if role == "loss" else ()
+            entry = f.arrays if role == "activation" else (f.arrays, f.scalars, *gradients)
+            text += f'    "{f.name}": {entry},\n'
         text += "}\n"
     return text
 

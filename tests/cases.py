@@ -6,6 +6,7 @@ one `Case(...)` here and one scalar function in reference.py; everything else fo
     activation   f(x), .grad, .backward            reference: scalar function, differentiated
     several      f(x, axis, ...), .backward         reference: arrays, differentiated
     elementwise  loss(x, y, ...), all derivatives   reference: scalar function, differentiated twice
+    pair         loss(x, y, z, ...), gradients by two of them: `by`   reference: the same
     softmax      f(x, axis), .backward              reference: arrays
     rows         loss(x, target, ...)               reference: reference.Terms
     optimizer    Rule(params, ...).step(grads)      reference: param, grad, state -> param
@@ -68,6 +69,12 @@ MISH = Ulp((4, 4), (6, 6))
 LINES = Ulp((1.5, 1.5), (1, 1))
 # softplus is 2; (1 - y) x adds two roundings; derivatives are sigmoids times 1 - y or pos_weight y
 LOGISTIC = Ulp((4, 4), (4, 4), (6, 6))
+# a quotient, or one more product, of values that were rounded
+DIVIDED = Ulp((3, 3), (2, 2), (1, 1))
+# a logarithm is 1 (1.5 in float64); it is squared, multiplied or added; a second derivative divides twice
+LOGARITHM = Ulp((4, 4), (4, 4), (5, 5))
+# m^gamma carries gamma times the error of m; then products of four such values
+POWER = Ulp((10, 10), (12, 12), (16, 16))
 # 2 / 3 for a softmax or a loss; a gradient multiplies a softmax by a rounded factor, a Hessian two of them
 ROWS = Ulp((2, 3), (3, 4), (6, 7))
 # float64: products over the frames, each rounded a few times; float32: those are exact beside the last rounding
@@ -91,7 +98,8 @@ class Case:
     params: tuple = ({},)  # keywords of call and reference alike; floats exact in float32
     options: tuple = ("plain",)  # keys of OPTIONS
     kinks: tuple = ()  # (arguments, value, derivatives...) where the formula has a corner
-    size: Callable | None = None  # size(x, y): largest term that cancels in value or gradient
+    size: Callable | None = None  # size(x, y): largest term that cancels in value or gradient, or for each derivative
+    by: tuple = (0,)  # arguments that the loss is differentiated by
     divides_by: str = "weights"
     label: str = ""
     bench: tuple = ((1_000_000,),)
@@ -101,6 +109,11 @@ class Case:
         import fastloss
 
         return attrgetter(self.name)(fastloss)
+
+    def sizes(self, *arguments):
+        """What cancels in value, gradient and second derivative; 0 where the table states none."""
+        size = (0.0, 0.0, 0.0) if self.size is None else self.size(*arguments)
+        return size if isinstance(size, tuple) else (size, size, 0.0)
 
 
 def heavy(rng, dtype, shape, scale=3.0, bound=90.0):
@@ -142,6 +155,48 @@ def binary(rng, dtype, shape):
 
 def soft_binary(rng, dtype, shape):
     return heavy(rng, dtype, shape), rng.random(shape).astype(dtype)
+
+
+def signed(rng, dtype, shape):
+    return heavy(rng, dtype, shape), rng.choice([-1.0, 1.0], shape).astype(dtype)
+
+
+def ranked(rng, dtype, shape):
+    return *pair(rng, dtype, shape), rng.choice([-1.0, 1.0], shape).astype(dtype)
+
+
+def probabilities(rng, dtype, shape):
+    """Both in (0, 1), from sure to unsure, and targets of 0 and 1."""
+    x, y = (rng.beta(0.5, 0.5, shape).clip(1e-6, 1 - 1e-6).astype(dtype) for _ in range(2))
+    return x, np.where(rng.random(shape) < 0.5, np.rint(y), y)
+
+
+def log_and_probability(rng, dtype, shape):
+    return -np.abs(heavy(rng, dtype, shape)), probabilities(rng, dtype, shape)[1]
+
+
+def two_logs(rng, dtype, shape):
+    return -np.abs(heavy(rng, dtype, shape)), -np.abs(heavy(rng, dtype, shape, bound=40.0))
+
+
+def log_rates(rng, dtype, shape):
+    return heavy(rng, dtype, shape, scale=1.0, bound=20.0), rng.poisson(2.0, shape).astype(dtype)
+
+
+def rates(rng, dtype, shape):
+    return rng.gamma(2.0, size=shape).astype(dtype) + dtype.type(0.0625), rng.poisson(2.0, shape).astype(dtype)
+
+
+def with_variance(rng, dtype, shape):
+    return *pair(rng, dtype, shape), rng.gamma(2.0, size=shape).astype(dtype) + dtype.type(0.0625)
+
+
+def scaled_pair(rng, dtype, shape):
+    return heavy(rng, dtype, shape, bound=20.0), rng.uniform(-2, 2, shape).astype(dtype)
+
+
+def two_positive(rng, dtype, shape):
+    return np.abs(heavy(rng, dtype, shape)), np.abs(heavy(rng, dtype, shape))
 
 
 def logits(rng, dtype, shape):
@@ -309,6 +364,51 @@ def _pos_weight(rng, dtype, shape):
     return _positive(rng, shape[-1], dtype)
 
 
+def _columns(rng, dtype, shape):
+    return rng.choice([0.125, 0.5, 0.75], shape[-1])
+
+
+def _poisson_size(x, y):
+    """exp(x) - y x, and exp(x) - y."""
+    wide = x.astype(np.longdouble)
+    return np.exp(wide) + np.abs(y * wide) + y
+
+
+def _rate_size(x, y):
+    """x - y log(x), and 1 - y / x."""
+    return x + y * np.abs(np.log(x)) + 1 + y / x + np.where(y > 1, y * np.log(np.maximum(y, 1)), 0)
+
+
+def _kl_size(x, y):
+    return y * (np.abs(x) + np.abs(np.log(np.where(y > 0, y, 1))))
+
+
+def _msle_size(x, y):
+    """l = log(1 + x) - log(1 + y), squared, times 2 / (1 + x), and 1 - l."""
+    a, b, u = (np.log1p(x.astype(np.longdouble)), np.log1p(y.astype(np.longdouble)), 1 / (1 + x.astype(np.longdouble)))
+    larger = np.maximum(a, b)
+    return 2 * larger * np.abs(a - b), 2 * larger * u, 2 * (1 + larger) * u**2
+
+
+def _gaussian_size(x, y, var):
+    """log(v) + d^2 / v; 1 - d^2 / v over 2 v; d^2 / v - 1/2 over v^2."""
+    v = var.astype(np.longdouble)
+    s = (x.astype(np.longdouble) - y) ** 2 / v
+    return np.abs(np.log(v)) + s + 1, (1 + s) / v, (1 + s) / v**2
+
+
+def _ranking_size(x1, x2, y):
+    """margin - y (x1 - x2)."""
+    size = np.abs(x1 - x2) + 2
+    return size, size, size
+
+
+def _focal_size(x, y):
+    """The second derivative alone changes its sign: its terms are at most so many times m^1.5."""
+    m = 1 / (1 + np.exp(-x.astype(np.longdouble) * (1 - 2 * y)))
+    return 0.0, 0.0, np.minimum(m, 1 - m + 1e-30) * m**1.5 * (1 + np.abs(x)) * 4
+
+
 _BCE = {
     "name": "binary_cross_entropy_with_logits",
     "family": "elementwise",
@@ -418,6 +518,83 @@ CASES = (
         bench=(),
     ),
     Case(
+        name="l1_loss", family="elementwise", reference=ref.l1_loss, inputs=pair, ulp=ARITHMETIC,
+        kinks=(((0.0, 0.0), 0.0, 0.0, 0.0),), options=("plain", "both_weights_and_mask"),
+    ),
+    Case(
+        name="smooth_l1_loss", family="elementwise", reference=ref.smooth_l1_loss, inputs=pair, ulp=DIVIDED,
+        params=({}, {"beta": 2.5}), kinks=(((1.0, 0.0), 0.5, 1.0, 0.0),),
+    ),
+    Case(
+        name="huber_loss", family="elementwise", reference=ref.huber_loss, inputs=pair, ulp=DIVIDED,
+        params=({}, {"delta": 2.5}), kinks=(((1.0, 0.0), 0.5, 1.0, 1.0),), options=("plain", "weight"),
+    ),
+    Case(
+        name="msle_loss", family="elementwise", reference=ref.msle_loss, inputs=two_positive, ulp=LOGARITHM,
+        size=_msle_size,
+    ),
+    Case(
+        name="log_cosh_loss", family="elementwise", reference=ref.log_cosh_loss, inputs=pair, ulp=LOGISTIC,
+    ),
+    Case(
+        name="quantile_loss", family="elementwise", reference=ref.quantile_loss, inputs=pair, ulp=ARITHMETIC,
+        shapes=((5, 7),), params=({}, {"q": 0.75}, {"q": _columns}), kinks=(((0.0, 0.0), 0.0, 0.0, 0.0),),
+    ),
+    Case(
+        name="poisson_nll_loss", family="elementwise", reference=ref.poisson_nll_loss, inputs=log_rates,
+        ulp=LOGARITHM, size=_poisson_size, params=({}, {"full": True}),
+    ),
+    Case(
+        name="poisson_nll_loss", family="elementwise", reference=ref.poisson_nll_loss, inputs=rates, label="rates",
+        ulp=LOGARITHM, size=_rate_size, bench=(),
+        params=({"log_input": False, "eps": 2.0**-20}, {"log_input": False, "full": True, "eps": 0.0}),
+    ),
+    Case(
+        name="gaussian_nll_loss", family="pair", reference=ref.gaussian_nll_loss, inputs=with_variance, by=(0, 2),
+        ulp=LOGARITHM, params=({}, {"full": True, "eps": 0.03125}), size=_gaussian_size,
+    ),
+    Case(
+        name="binary_cross_entropy", family="elementwise", reference=ref.binary_cross_entropy, inputs=probabilities,
+        ulp=LOGARITHM, options=("plain", "weight"), divides_by="count",
+    ),
+    Case(
+        name="sigmoid_focal_loss", family="elementwise", reference=ref.sigmoid_focal_loss, inputs=binary, ulp=POWER,
+        params=({}, {"alpha": -1.0, "gamma": 1.5}), size=_focal_size,
+    ),
+    Case(
+        name="kl_div", family="elementwise", reference=ref.kl_div, inputs=log_and_probability, ulp=LOGARITHM,
+        size=_kl_size,
+    ),
+    Case(
+        name="kl_div", family="elementwise", reference=ref.kl_div, inputs=two_logs, label="logs", ulp=LOGARITHM,
+        params=({"log_target": True},), bench=(), size=lambda x, y: (0.0, 0.0, 1e-30),  # numerical differentiation's own
+    ),
+    Case(
+        name="multilabel_soft_margin_loss", family="rows", reference=ref.multilabel_soft_margin_loss, inputs=binary,
+        ulp=LOGISTIC, shapes=((5,), (67, 5)), options=("plain", "class_weight", "row_mask", "sample_weight"),
+        bench=((4096, 1000),),
+    ),
+    Case(
+        name="hinge_embedding_loss", family="elementwise", reference=ref.hinge_embedding_loss, inputs=signed,
+        ulp=ARITHMETIC, params=({}, {"margin": 2.5}),
+        kinks=(((1.0, -1.0), 0.0, -1.0, 0.0), ((1.0, 1.0), 1.0, 1.0, 0.0)),
+    ),
+    Case(
+        name="margin_ranking_loss", family="pair", reference=ref.margin_ranking_loss, inputs=ranked, by=(0, 1),
+        ulp=ARITHMETIC, params=({}, {"margin": 1.5}), size=_ranking_size,
+    ),
+    Case(
+        name="soft_margin_loss", family="elementwise", reference=ref.soft_margin_loss, inputs=signed, ulp=LOGISTIC,
+    ),
+    Case(
+        name="soft_margin_loss", family="elementwise", reference=ref.soft_margin_loss, inputs=scaled_pair,
+        label="any target", ulp=LOGISTIC, bench=(),
+    ),
+    Case(
+        name="exponential_loss", family="elementwise", reference=ref.exponential_loss, inputs=scaled_pair,
+        ulp=LOGISTIC,
+    ),
+    Case(
         name="softmax", family="softmax", reference=ref.softmax, inputs=logits, ulp=ROWS,
         shapes=ROW_SHAPES, params=AXES, options=("plain", "mask"),
         bench=((32, 10), (4096, 1000), (1_000_000, 10)),
@@ -523,13 +700,16 @@ class Scenario:
             value, slope = _derivatives(self.case, 1, arguments, parameters)
             sizes = 0.0 if size is None else np.frompyfunc(size, 1, 1)(ref.lift(arguments[0]))
             return value, slope, sizes
-        derived = _derivatives(self.case, 2, arguments, parameters)
-        sizes = 0.0 if size is None else size(*arguments)
-        return ref.elementwise(derived, divides_by=self.case.divides_by, size=sizes, **keywords)
+        terms = []
+        for number in self.case.by:
+            derived = _derivatives(self.case, 2, arguments, parameters, number)
+            size = self.case.sizes(*arguments)
+            terms.append(ref.elementwise(derived, divides_by=self.case.divides_by, size=size[1], hess_size=size[2], **keywords))
+        return terms[0] if len(terms) == 1 else terms[0].stacked(terms[1])
 
     @cache  # noqa: B019
     def wide(self, dtype, reduction=None):
-        """What is expected, in longdouble; of a loss with that reduction (value, grad, hess, size of grad)."""
+        """What is expected, in longdouble; of a loss with that reduction (value, grad, hess, sizes of these two)."""
         expected = self.expected(dtype)
         if reduction is not None:
             expected = expected.reduced(reduction)
@@ -539,12 +719,12 @@ class Scenario:
 _MEMO = {}
 
 
-def _derivatives(case, order, arguments, parameters):
-    """reference.derivatives, kinks as stated; once for the same numbers, since options repeat them."""
+def _derivatives(case, order, arguments, parameters, by=0):
+    """reference.derivatives by that argument, kinks as stated; once for the same numbers, since options repeat them."""
     numbers = (*arguments, *(np.asarray(v) for v in parameters.values()))
-    key = case.name, order, *(n.tobytes() for n in numbers)
+    key = case.name, order, by, *parameters, *(n.tobytes() for n in numbers)
     if key not in _MEMO:
-        derived = ref.derivatives(case.reference, order, *arguments, **parameters)
+        derived = ref.derivatives(case.reference, order, *arguments, by=by, **parameters)
         for at, *stated in case.kinks:
             here = np.logical_and.reduce([a == k for a, k in zip(arguments, at)])
             for output, value in zip(derived, stated):

@@ -218,12 +218,81 @@ def mse_loss(x, y):
     return (x - y) ** 2
 
 
+def l1_loss(x, y):
+    return abs(x - y)
+
+
+def smooth_l1_loss(x, y, beta=1):
+    d = abs(x - y)
+    return d**2 / (2 * beta) if d < beta else d - beta / 2
+
+
+def huber_loss(x, y, delta=1):
+    d = abs(x - y)
+    return d**2 / 2 if d <= delta else delta * (d - delta / 2)
+
+
+def msle_loss(x, y):
+    return (mp.log(1 + x) - mp.log(1 + y)) ** 2
+
+
+def log_cosh_loss(x, y):
+    return mp.log(mp.cosh(x - y))
+
+
+def quantile_loss(x, y, q=mp.mpf(1) / 2):
+    return q * (y - x) if x < y else (1 - q) * (x - y)
+
+
+def poisson_nll_loss(x, y, log_input=True, full=False, eps=1e-8):
+    rate, log_rate = (mp.exp(x), x) if log_input else (x, mp.log(x + eps))
+    stirling = y * mp.log(y) - y + mp.log(2 * mp.pi * y) / 2 if full and y > 1 else 0
+    return rate - y * log_rate + stirling
+
+
+def gaussian_nll_loss(x, y, var, full=False, eps=1e-6):
+    var = max(var, eps)
+    return (mp.log(var) + (x - y) ** 2 / var + (mp.log(2 * mp.pi) if full else 0)) / 2
+
+
+def binary_cross_entropy(x, y):
+    return -(y * mp.log(x) + (1 - y) * mp.log(1 - x))
+
+
 def binary_cross_entropy_with_logits(x, y, pos_weight=1):
     return -(pos_weight * y * mp.log(sigmoid(x)) + (1 - y) * mp.log(sigmoid(-x)))
 
 
-def derivatives(function, order, *arguments, **parameters):
-    """function and its first `order` derivatives by the first argument, elementwise.
+def sigmoid_focal_loss(x, y, alpha=mp.mpf(1) / 4, gamma=2):
+    p, q = sigmoid(x), sigmoid(-x)
+    balance = alpha * y + (1 - alpha) * (1 - y) if alpha >= 0 else 1
+    return balance * binary_cross_entropy_with_logits(x, y) * (1 - p * y - q * (1 - y)) ** gamma
+
+
+def kl_div(x, y, log_target=False):
+    if log_target:
+        return mp.exp(y) * (y - x)
+    return y * (mp.log(y) - x) if y else y
+
+
+def hinge_embedding_loss(x, y, margin=1):
+    return x if y == 1 else max(0, margin - x)
+
+
+def margin_ranking_loss(x1, x2, y, margin=0):
+    return max(0, -y * (x1 - x2) + margin)
+
+
+def soft_margin_loss(x, y):
+    return mp.log(1 + mp.exp(-y * x))
+
+
+def exponential_loss(x, y):
+    return mp.exp(-y * x)
+
+
+def derivatives(function, order, *arguments, by=0, **parameters):
+    """function and its first `order` derivatives by one of its arguments, elementwise.
 
     One-sided differences, away from 0, with mpmath's own choice of step (below 1e-40).
     Array parameters broadcast with the arguments.
@@ -232,14 +301,14 @@ def derivatives(function, order, *arguments, **parameters):
     arrays = np.broadcast_arrays(*(lift(a) for a in (*arguments, *(parameters[n] for n in names))))
     outputs = tuple(np.empty(arrays[0].shape, dtype=object) for _ in range(order + 1))
     for index in np.ndindex(arrays[0].shape):
-        x, *rest = numbers = [a[index] for a in arrays]
-        given = parameters | dict(zip(names, rest[len(arguments) - 1 :]))
-        rest = rest[: len(arguments) - 1]
+        numbers = [a[index] for a in arrays]
+        given = parameters | dict(zip(names, numbers[len(arguments) :]))
+        before, x, after = numbers[:by], numbers[by], numbers[by + 1 : len(arguments)]
         away = 1 if x >= 0 else -1
         with mp.workdps(digits(np.array(numbers, float))):
             for n, output in enumerate(outputs):
                 output[index] = mpmath.diff(
-                    lambda t, rest=rest, given=given: function(t, *rest, **given), x, n, direction=away
+                    lambda t, b=before, a=after, g=given: function(*b, t, *a, **g), x, n, direction=away
                 )
     return outputs
 
@@ -304,7 +373,8 @@ def log_softmax_backward(g, y, axis=None):
 class Terms(NamedTuple):
     """Each element's own loss, what it adds to the mean's divisor, and its derivatives.
 
-    `size` is the largest term subtracted while forming the gradient: its rounding cannot be avoided.
+    `size` is the largest term subtracted while forming the gradient: its rounding cannot be avoided. Gradients by two
+    inputs are stacked, and so are their Hessians and sizes.
     """
 
     value: np.ndarray
@@ -312,16 +382,20 @@ class Terms(NamedTuple):
     grad: np.ndarray
     hess: np.ndarray
     size: np.ndarray
+    hess_size: np.ndarray = mp.mpf(0)
 
     def reduced(self, reduction):
-        """(value, grad, hess, size) of the reduced loss."""
-        if reduction == "none":
-            return self.value, self.grad, self.hess, self.size
+        """(value, grad, hess, size, hess_size) of the reduced loss."""
         divisor = np.sum(self.divisor) if reduction == "mean" else 1
-        return tuple(a / divisor for a in (np.sum(self.value), self.grad, self.hess, self.size))
+        value = self.value if reduction == "none" else np.sum(self.value) / divisor
+        return value, *(np.asarray(a / divisor, dtype=object) for a in self[2:])
+
+    def stacked(self, other):
+        """The same loss, with the derivatives by another input as well."""
+        return Terms(self.value, self.divisor, *(np.stack(pair) for pair in zip(self[2:], other[2:], strict=True)))
 
 
-def elementwise(derived, *, weight=None, where=None, sample_weight=None, divides_by, size=0.0):
+def elementwise(derived, *, weight=None, where=None, sample_weight=None, divides_by, size=0.0, hess_size=0.0):
     """Terms of an elementwise loss from its `derivatives`; divides_by "weights" or "count".
 
     A mean divides by the weights where the table says so, and by sample_weight always.
@@ -332,7 +406,8 @@ def elementwise(derived, *, weight=None, where=None, sample_weight=None, divides
     rows = _where(used, np.broadcast_to(rows, value.shape), 0)
     factor = rows if weight is None else rows * lift(weight)
     divisor = factor if divides_by == "weights" else rows
-    return Terms(value * factor, divisor, grad * factor, hess * factor, lift(size) * factor)
+    sizes = (lift(size) * factor, lift(hess_size) * factor)
+    return Terms(value * factor, divisor, grad * factor, hess * factor, *sizes)
 
 
 @exact
@@ -386,13 +461,25 @@ def nll_loss(x, target, weight=None, *, ignore_index=-100, axis=None, where=None
     return Terms(-(qw * lift(x)).sum(-1) * row, row * qw.sum(-1), grad, zero, zero)
 
 
+def multilabel_soft_margin_loss(x, y, weight=None, *, where=None, sample_weight=None):
+    """Binary cross-entropy of logits, averaged over the last axis."""
+    x, y = np.asarray(x), np.asarray(y)
+    count = x.shape[-1]
+    value, grad, hess = derivatives(binary_cross_entropy_with_logits, 2, x, y)
+    row = lift(1.0 if sample_weight is None else _per_row(sample_weight, x.ndim - 1))
+    row = _where(True if where is None else where, np.broadcast_to(row, x.shape[:-1]), 0)
+    w = lift(1.0 if weight is None else weight) / count
+    value, grad, hess = value * w, grad * w * row[..., None], hess * w * row[..., None]
+    return Terms(value.sum(-1) * row, row, grad, hess, 0 * grad)
+
+
 def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, reduction="mean", **keywords):
     """Cross-entropy of x w + b: value and, by the chain rule, the gradients; the size of their terms."""
     x, w = lift(input), lift(linear_weight)
     logits = np.tensordot(x, w, (-1, -1))
     if linear_bias is not None:
         logits = logits + lift(linear_bias)
-    value, g, _, size = cross_entropy(logits, target, **keywords).reduced(reduction)
+    value, g, _, size, _ = cross_entropy(logits, target, **keywords).reduced(reduction)
     x, size = np.atleast_2d(x), size + np.abs(g)
     rows = g.reshape(len(x), -1), size.reshape(len(x), -1)
     flat = w.reshape(-1, w.shape[-1])

@@ -105,9 +105,13 @@ PRIMITIVES = {
 
 @cache
 def on_arrays():
+    return functions_of_arrays(generate.read_all())
+
+
+def functions_of_arrays(formulas):
     """The generated functions, with NumPy's arrays for scalars."""
-    wanted = {f"{f.base}_{d}" for f in generate.read_all() for d in f.dtypes}
-    tree = ast.parse(texts()["cuda_formulas.py"])
+    wanted = {f"{f.base}_{d}" for f in formulas for d in f.dtypes}
+    tree = ast.parse(generate.generate(formulas)["cuda_formulas.py"])
     tree.body = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in wanted]
     for node in tree.body:
         node.decorator_list = []

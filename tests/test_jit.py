@@ -304,7 +304,7 @@ def test_loss(n, code):
     mask = rng.random(n) > 0.3
     x[~mask] = np.nan
     value, grad, hess, acc = np.empty_like(x), np.empty_like(x), np.empty_like(x), np.zeros(2)
-    jit.loss("mse_loss", "vgh", (), (x, y), w, mask, up, 0.5, value, grad, hess, acc)
+    jit.loss("mse_loss", "vgh", (), (x, y), w, mask, up, 0.5, (value, grad, hess), acc)
     d = np.where(mask, x - y, 0)
     for got, want in ((value, w * d**2), (grad, w * up * d), (hess, w * up * mask)):
         np.testing.assert_allclose(got, want, rtol=1e-5 if code == "f" else 1e-14)
@@ -317,8 +317,8 @@ def test_loss(n, code):
 def test_gradient_in_place_of_an_input(code):
     x, y = squares(1000, code)
     want, acc = np.empty_like(x), np.zeros(2)
-    jit.loss("mse_loss", "vg", (), (x, y), None, None, None, 1.0, None, want, None, acc)
-    jit.loss("mse_loss", "vg", (), (x, y), None, None, None, 1.0, None, x, None, acc)
+    jit.loss("mse_loss", "vg", (), (x, y), None, None, None, 1.0, (None, want, None), acc)
+    jit.loss("mse_loss", "vg", (), (x, y), None, None, None, 1.0, (None, x, None), acc)
     assert x.tobytes() == want.tobytes()
 
 
@@ -394,7 +394,7 @@ def everything(code):
         jit.softmax("softmax", x, out)
         jit.cross_entropy("vg", x, y, None, None, None, -100, 0.0, 0.0, 1.0, None, grad, None, acc)
         flat_grad = np.empty_like(flat)
-        jit.loss("mse_loss", "vg", (), (flat, target), None, None, None, 1.0, None, flat_grad, None, acc)
+        jit.loss("mse_loss", "vg", (), (flat, target), None, None, None, 1.0, (None, flat_grad, None), acc)
         param = flat.copy()
         jit.step("sgd_step", Tensors([(param,)]), [target], (1.0, 0.0, 0.5))
         kept.append([a.tobytes() for a in (out, grad, acc, flat_grad, param)])

@@ -96,7 +96,7 @@ def calls(scenario):
 
 
 WIDEST = [
-    s for s in scenarios("activation", "several", "elementwise", "softmax", "rows")
+    s for s in scenarios("activation", "several", "elementwise", "pair", "softmax", "rows")
     if s.shape in ((67,), (5, 7), (2, 3, 4, 5)) or s.option == "plain"
 ]  # fmt: skip
 
@@ -116,7 +116,7 @@ def test_layout_of_inputs(scenario, dtype, backend):
                 np.testing.assert_array_equal(getattr(argument, "owner", argument), original)
 
 
-@pytest.mark.parametrize("scenario", [s for s in WIDEST if s.case.name != "logsumexp" and s.case.family != "several"], ids=ids)
+@pytest.mark.parametrize("scenario", [s for s in WIDEST if s.case.name != "logsumexp" and s.case.family not in ("several", "pair")], ids=ids)
 def test_layout_of_outputs(scenario, dtype, backend):
     (x, *rest), keywords = scenario.call(dtype)
     function = scenario.case.function

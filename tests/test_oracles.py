@@ -92,6 +92,120 @@ def test_elementwise_losses_with_torch(shape, dtype, backend):
         against_torch("binary_cross_entropy_with_logits", (x, y), keywords, dtype)
 
 
+def quarters(rng, shape):
+    """Multiples of 1/4, so that losses meet their kinks."""
+    return np.rint(4 * rng.standard_normal(shape)) / 4
+
+
+def signs(rng, shape):
+    return rng.choice([-1.0, 1.0], shape)
+
+
+def unit(rng, shape):
+    """Probabilities, 0 and 1 among them."""
+    return np.rint(4 * rng.random(shape)) / 4
+
+
+def counts(rng, shape):
+    return rng.poisson(2.0, shape).astype(float)
+
+
+def positive(rng, shape):
+    return rng.gamma(2.0, size=shape) + 0.1
+
+
+def each(**choices):
+    return [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
+
+
+REDUCTIONS = "mean", "sum", "none"
+OF_TORCH = {  # what the arguments are, and the keywords that torch has beside reduction
+    "l1_loss": ((quarters, quarters), each(weight=(None, positive))),
+    "smooth_l1_loss": ((quarters, quarters), each(beta=(1.0, 0.5, 0.0))),
+    # torch's mean of weighted Huber losses divides by their number, ours by the sum of the weights
+    "huber_loss": (
+        (quarters, quarters),
+        each(delta=(1.0, 0.5)) + each(delta=(0.5,), weight=(positive,), reduction=("sum", "none")),
+    ),
+    "poisson_nll_loss": ((positive, counts), each(log_input=(True, False), full=(True, False), eps=(1e-8, 0.25))),
+    "gaussian_nll_loss": ((quarters, quarters, unit), each(full=(True, False), eps=(1e-6, 0.5))),
+    "binary_cross_entropy": ((unit, unit), each(weight=(None, positive))),
+    "kl_div": ((quarters, unit), each(log_target=(True, False), reduction=(*REDUCTIONS, "batchmean"))),
+    "multilabel_soft_margin_loss": ((quarters, unit), each(weight=(None, positive))),
+    "hinge_embedding_loss": ((quarters, signs), each(margin=(1.0, 0.5))),
+    "margin_ranking_loss": ((quarters, quarters, quarters), each(margin=(0.0, 0.5))),
+    "soft_margin_loss": ((quarters, quarters), each()),
+}
+
+
+@pytest.mark.parametrize("name", OF_TORCH)
+def test_other_elementwise_losses_with_torch(name, dtype, backend):
+    torch, (kinds, options) = oracle("torch"), OF_TORCH[name]
+    function, loss, rng = getattr(torch.nn.functional, name), getattr(fl, name), np.random.default_rng(0)
+    by = {"margin_ranking_loss": (0, 1), "gaussian_nll_loss": (0, 2)}.get(name, (0,))
+    for shape, keywords in product([(), (7,), (4, 5), (2, 3, 4)], options):
+        if name == "multilabel_soft_margin_loss" and not shape:
+            continue
+        arguments = [np.asarray(kind(rng, shape), dtype) for kind in kinds]
+        keywords = {k: np.asarray(v(rng, shape), dtype) if callable(v) else v for k, v in keywords.items()}
+        given = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+        for reduction in REDUCTIONS if "reduction" not in keywords else [keywords["reduction"]]:
+            tensors = [torch.tensor(a, requires_grad=k in by) for k, a in enumerate(arguments)]
+            theirs = function(*tensors, **given | {"reduction": reduction})
+            upstream = {}
+            if reduction == "none":
+                upstream = {"upstream": np.asarray(rng.random(theirs.shape), dtype)}
+                theirs.backward(torch.tensor(upstream["upstream"]))
+            else:
+                theirs.backward()
+            value, grads = loss.value_and_grad(*arguments, **keywords | {"reduction": reduction}, **upstream)
+            close(value, theirs.detach().numpy(), dtype)
+            for k, grad in zip(by, (grads,) if len(by) == 1 else grads, strict=True):
+                theirs = tensors[k].grad.numpy()
+                if name == "binary_cross_entropy":  # torch's 1e-12 is a float32 in float64 too
+                    theirs = np.where(np.abs(theirs) > 1e8, grad, theirs)
+                close(grad, theirs, dtype)
+
+
+@pytest.mark.parametrize("var_shape", [(4, 3, 5), (4, 3), (4, 3, 1), (4, 1, 5), ()], ids=str)
+def test_shapes_of_variances_with_torch(var_shape, dtype, backend):
+    torch, rng = oracle("torch"), np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 4, 3, 5)).astype(dtype)
+    var = np.asarray(positive(rng, var_shape), dtype)
+    tensors = [torch.tensor(x, requires_grad=True), torch.tensor(y), torch.tensor(var, requires_grad=True)]
+    theirs = tensors[2].expand(x.shape) if var.ndim == 0 else tensors[2]
+    torch.nn.functional.gaussian_nll_loss(*tensors[:2], theirs).backward()
+    _, grads = fl.gaussian_nll_loss.value_and_grad(x, y, var)
+    for grad, tensor in zip(grads, tensors[::2], strict=True):
+        close(grad, tensor.grad.numpy(), dtype)
+
+
+def test_focal_loss_with_autograd(dtype, backend):
+    """torchvision's definition, for soft targets too."""
+    torch, rng = oracle("torch"), np.random.default_rng(0)
+    x, y = rng.standard_normal(50).astype(dtype), np.asarray(unit(rng, 50), dtype)
+    for alpha, gamma in ((0.25, 2.0), (-1.0, 0.0), (0.5, 1.5)):
+        logits, target = torch.tensor(x, requires_grad=True), torch.tensor(y)
+        p = torch.sigmoid(logits)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        loss = loss * (1 - p * target - (1 - p) * (1 - target)) ** gamma
+        if alpha >= 0:
+            loss = loss * (alpha * target + (1 - alpha) * (1 - target))
+        loss.mean().backward()
+        value, grad = fl.sigmoid_focal_loss.value_and_grad(x, y, alpha=alpha, gamma=gamma)
+        close(value, loss.mean().detach().numpy(), dtype)
+        close(grad, logits.grad.numpy(), dtype)
+
+
+def test_regression_losses_of_sklearn(dtype, backend):
+    metrics, rng = oracle("sklearn.metrics"), np.random.default_rng(0)
+    x, y = positive(rng, (2, 50, 3)).astype(dtype)
+    weight = rng.random(50).astype(dtype)
+    close(fl.l1_loss(x, y, sample_weight=weight), metrics.mean_absolute_error(y, x, sample_weight=weight), dtype)
+    close(fl.msle_loss(x, y), metrics.mean_squared_log_error(y, x), dtype)
+    close(fl.quantile_loss(x, y, q=0.25), metrics.mean_pinball_loss(y, x, alpha=0.25), dtype)
+
+
 ACTIVATIONS = [
     ("sigmoid", {}), ("tanh", {}), ("relu", {}), ("gelu", {}), ("gelu", {"approximate": "tanh"}), ("relu6", {}),
     ("leaky_relu", {}), ("leaky_relu", {"negative_slope": 0.3}), ("elu", {}), ("elu", {"alpha": -0.7}), ("selu", {}),

@@ -184,7 +184,7 @@ print(fl.mse_loss([1.0], [3.0]))
 
 PROTOCOL = (
     "set_num_threads", "get_num_threads", "ufunc", "loss", "total", "softmax", "softmax_backward", "check_targets",
-    "cross_entropy", "nll_loss", "ctc", "step",
+    "cross_entropy", "nll_loss", "ctc", "step", "first_outside",
 )  # fmt: skip
 
 
@@ -197,7 +197,7 @@ def test_backends_have_the_same_signatures(name):
 
 
 FIRST = list(
-    {s.case: s for s in reversed(scenarios("activation", "several", "elementwise", "softmax", "rows"))}.values()
+    {s.case: s for s in reversed(scenarios("activation", "several", "elementwise", "pair", "softmax", "rows"))}.values()
 )
 
 

@@ -190,9 +190,9 @@ class TestLoss:
         for reduction in REDUCTIONS:
             given = keywords | {"reduction": reduction}
             value, grad, hess = loss.value_grad_hess(*arguments, **given)
-            _, want, curve, size = scenario.wide(dtype, reduction)
+            _, want, curve, size, bend = scenario.wide(dtype, reduction)
             plain = reduction != "mean" and scenario.option == "plain"
-            for what, got, exact, near in (("grad", grad, want, size), ("hess", hess, curve, 0)):
+            for what, got, exact, near in (("grad", grad, want, size), ("hess", hess, curve, bend)):
                 assert got.dtype == dtype and got.shape == arguments[0].shape
                 limit = ulp.limit(what, dtype)
                 assert_close(got, exact, limit if plain else scaled(limit), near, f"{what}, {reduction}")
@@ -241,7 +241,7 @@ class TestLoss:
         """With reduction="none", upstream multiplies each element's own gradient and Hessian."""
         loss, ulp = scenario.case.function, scenario.case.ulp
         arguments, keywords = scenario.call(dtype)
-        own, slope, curve, size = scenario.wide(dtype, "none")
+        own, slope, curve, size, bend = scenario.wide(dtype, "none")
         upstream = positive(own.shape, dtype)
         axis = keywords.get("axis", 1)
         spread = upstream
@@ -252,7 +252,7 @@ class TestLoss:
         assert_same(value, loss.value_grad_hess(*arguments, reduction="none", **keywords)[0])
         limit = scaled(ulp.limit("grad", dtype)) + 1
         assert_close(grad, slope * spread, limit, size * spread, "gradient")
-        assert_close(hess, curve * spread, scaled(ulp.limit("hess", dtype)) + 1, 0, "Hessian")
+        assert_close(hess, curve * spread, scaled(ulp.limit("hess", dtype)) + 1, bend * spread, "Hessian")
         assert_close(loss.grad(*arguments, **given), grad, FUSED)
 
     def test_partial(self, scenario, dtype, backend):
@@ -272,11 +272,71 @@ class TestLoss:
             assert_close(dtype.type(whole.result(reduction)), want, 2, what=f"result {reduction}")
 
 
+@pytest.mark.parametrize("scenario", scenarios("pair"), ids=ids)
+class TestTwoGradients:
+    def test_value_and_derivatives(self, scenario, dtype, engine):
+        loss, ulp = scenario.case.function, scenario.case.ulp
+        arguments, keywords = scenario.call(dtype)
+        size = scenario.case.sizes(*arguments)[0]
+        for reduction in REDUCTIONS:
+            given = keywords | {"reduction": reduction}
+            value, grads, hesses = loss.value_grad_hess(*arguments, **given)
+            want, slopes, curves, near, bend = scenario.wide(dtype, reduction)
+            cancels = {"none": size, "sum": np.sum(size), "mean": np.mean(size)}[reduction]
+            assert value.dtype == dtype
+            assert_close(value, want, scaled(ulp.limit("value", dtype)), cancels, reduction)
+            assert_close(np.stack(grads), slopes, scaled(ulp.limit("grad", dtype)), near, f"gradients, {reduction}")
+            assert_close(np.stack(hesses), curves, scaled(ulp.limit("hess", dtype)), bend, f"Hessians, {reduction}")
+            pair = loss.value_and_grad(*arguments, **given)
+            assert_close(loss(*arguments, **given), value, FUSED, cancels)
+            assert_close(pair[0], value, FUSED, cancels)
+            for other in (pair[1], loss.grad(*arguments, **given)):
+                assert_close(np.stack(other), np.stack(grads), FUSED, near)
+
+    def test_out_upstream_and_partial(self, scenario, dtype, backend):
+        loss = scenario.case.function
+        arguments, keywords = scenario.call(dtype)
+        before = [a.copy() for a in arguments]
+        value, grads, hesses = loss.value_grad_hess(*arguments, **keywords)
+        outs = [np.full_like(arguments[0], 7) for _ in range(4)]
+        got = loss.value_grad_hess(*arguments, out=(None, tuple(outs[:2]), tuple(outs[2:])), **keywords)
+        assert all(g is out for g, out in zip((*got[1], *got[2]), outs, strict=True))
+        assert_same(got[0], value)
+        for out, want in zip(outs, (*grads, *hesses), strict=True):
+            assert_same(out, want)
+        got = loss.grad(*arguments, out=(None, outs[1]), **keywords)
+        assert got[1] is outs[1] and got[0] is not outs[0]
+        for a, b in zip(arguments, before, strict=True):
+            assert_same(a, b)
+        own = loss.grad(*arguments, reduction="none", **keywords)
+        upstream = positive(arguments[0].shape, dtype)
+        for g, want in zip(loss.grad(*arguments, reduction="none", upstream=upstream, **keywords), own, strict=True):
+            assert_close(g, want * upstream, 1)
+        whole = loss.partial(*arguments, **keywords)
+        assert_close(dtype.type(whole.result("mean")), loss(*arguments, **keywords), 2)
+        assert whole.count == whole.weight_sum == arguments[0].size
+
+    def test_a_broadcast_input_gets_the_sum(self, scenario, dtype, backend):
+        """The gradient of a scalar is the sum of those of the elements it stands for."""
+        loss, which = scenario.case.function, scenario.case.by[1]
+        arguments, keywords = scenario.call(dtype)
+        alone = list(arguments)
+        alone[which] = dtype.type(0.5)
+        arguments = [*arguments]
+        arguments[which] = np.full_like(arguments[0], 0.5)
+        value, grads, hesses = loss.value_grad_hess(*arguments, **keywords)
+        got = loss.value_grad_hess(*alone, **keywords)
+        assert_same(got[0], value)
+        for pair, own in ((got[1], grads), (got[2], hesses)):
+            assert_same(pair[0], own[0])
+            assert np.shape(pair[1]) == ()
+            size = np.abs(own[1].astype(np.longdouble)).sum()
+            assert_close(pair[1], own[1].astype(np.longdouble).sum(), 2, size)
+
+
 def _value_size(scenario, arguments, reduction):
     """What cancels inside the value itself: only where the table states a size."""
-    if scenario.case.size is None:
-        return 0.0
-    size = scenario.case.size(*arguments)
+    size = np.asarray(scenario.case.sizes(*arguments)[0])
     return {"none": size, "sum": size.sum(), "mean": size.mean()}[reduction]
 
 

@@ -58,58 +58,111 @@ cdef object gradient_buffer(object out, object x, object y):
 
 cdef class Calls:
     """Base of the public losses: `_call(mode, args, kwargs)` is the general path."""
-    cdef int index
     cdef bint ready
 
-    cdef object fast(self, int mode, object x, object y, object out):
+    cdef object fast(self, int mode, tuple args, dict kwargs):
         return None
 
     def __call__(self, *args, **kwargs):
-        if FAST and self.ready and len(args) == 2 and not kwargs:
-            result = self.fast(0, args[0], args[1], None)
+        if FAST and self.ready:
+            result = self.fast(0, args, kwargs)
             if result is not None:
                 return result
         return self._call("v", args, kwargs)
 
     def value_and_grad(self, *args, **kwargs):
         """(value, gradient): the arguments of the loss; `out=(None, buffer)` writes the gradient to the buffer."""
-        if FAST and self.ready and len(args) == 2 and (not kwargs or len(kwargs) == 1 and "out" in kwargs):
-            result = self.fast(1, args[0], args[1], kwargs["out"] if kwargs else None)
+        if FAST and self.ready:
+            result = self.fast(1, args, kwargs)
             if result is not None:
                 return result
         return self._call("vg", args, kwargs)
 
 
+cdef frozenset GENERAL = frozenset(("where", "sample_weight", "empty", "upstream"))
+
+
 cdef class ElementwiseCalls(Calls):
-    """mean(loss(x, y)) of two like arrays; formulas with further arrays or with parameters take the general path."""
+    """The mean or sum over like arrays without weights and masks; what else the formula takes comes as numbers."""
+    cdef object terms             # what the public function makes of arrays alone
+    cdef Py_ssize_t required
+    cdef tuple domains            # (which array, low, high, whether only they)
+    cdef bint of_rows             # a loss is the mean over the last axis
 
-    def _fast_formula(self, str formula):
-        self.index = LOSS_INDEX[formula]
-        self.ready = len(LOSSES[formula][0]) == 2 and not LOSSES[formula][1]
+    def _fast_formula(self, terms, Py_ssize_t required, tuple domains, bint of_rows):
+        self.terms, self.required, self.domains, self.of_rows, self.ready = terms, required, domains, of_rows, True
 
-    cdef object fast(self, int mode, object x, object y, object out):
+    cdef object fast(self, int mode, tuple args, dict kwargs):
         cdef LossJob job
-        cdef Py_ssize_t n
-        cdef double pair[2]
+        cdef OutsideJob outside
+        cdef double numbers[MAX_INPUTS]
+        cdef float singles[MAX_INPUTS]
+        cdef double sums[2]
         cdef double acc[2]
-        cdef Buffer sums
-        if not (plain(x) and plain(y) and cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(y) and same_shape(x, y)):
+        cdef Buffer many
+        cdef tuple params, arrays
+        cdef Py_ssize_t i, n, chunks
+        cdef double divide_by
+        cdef bint double_
+        if <Py_ssize_t> len(args) != self.required:
             return None
-        n = cnp.PyArray_SIZE(x)
-        if n == 0 or n > CHUNK:
+        x = args[0]
+        if not plain(x) or cnp.PyArray_NDIM(x) == 0 or cnp.PyArray_SIZE(x) == 0:
             return None
-        prepare_loss(&job, self.index, mode, is_double(x), n)
-        job.inputs[0], job.inputs[1], job.params[0] = data_of(x), data_of(y), 1.0 / n
-        acc[0], acc[1], job.sums = 0, 0, acc
+        for i in range(1, self.required):
+            if type(args[i]) is not float and not (plain(args[i]) and cnp.PyArray_TYPE(args[i]) == cnp.PyArray_TYPE(x) and same_shape(args[i], x)):
+                return None
+        n, double_, terms, out, reduction = cnp.PyArray_SIZE(x), is_double(x), self.terms, None, "mean"
+        if kwargs:
+            kwargs = kwargs.copy()
+            out, reduction = kwargs.pop("out", None), kwargs.pop("reduction", "mean")
+            if kwargs:
+                if not GENERAL.isdisjoint(kwargs):
+                    return None
+                terms = self._function(*args, **kwargs)
+        if terms.weight is not None or not (reduction == "mean" or reduction == "sum") or (out is not None and mode == 0):
+            return None
+        divide_by = n if reduction == "mean" else (<cnp.ndarray> x).shape[cnp.PyArray_NDIM(x) - 1] if self.of_rows else 1.0
+        prepare_loss(&job, LOSS_INDEX[terms.formula or self.__name__], mode, double_, n)
+        arrays, params = tuple(terms.arrays.values()), terms.params
+        for i in range(job.n_inputs):
+            value = args[i] if i < self.required else arrays[i]
+            if type(value) is float and job.n_gradients == 1:
+                numbers[i] = value
+                singles[i] = <float> numbers[i]
+                job.inputs[i].data, job.inputs[i].period = <char*> &numbers[i] if double_ else <char*> &singles[i], 1
+            elif type(value) is not float and i < self.required:
+                job.inputs[i].data = data_of(value)
+            else:
+                return None
+        for i, low, high, ends in self.domains:
+            outside.values, outside.mask, outside.n = job.inputs[i].data, <char*> NULL, job.inputs[i].period or n
+            outside.low, outside.high, outside.ends = low, high, ends
+            if find_outside(&outside, double_) >= 0:
+                return None
+        job.params[0] = 1.0 / divide_by
+        for i in range(<Py_ssize_t> len(params)):
+            job.params[i + 1] = params[i]
         grad = None
-        if mode == 1:
-            grad = gradient_buffer(out, x, y)
+        if mode == 1 and job.n_gradients == 1:
+            grad = gradient_buffer(out, x, args[1] if cnp.PyArray_Check(args[1]) else x) if out is not None else like(x)
             if grad is None:
                 return None
             job.out[1] = data_of(grad)
-            job.aliased = job.out[1] == job.inputs[0]
-        run_released(loss_chunk, &job, 1, n)
-        value = scalar((acc[0] + acc[1]) / n, job.size == 8)
+            job.aliased = job.out[1] == job.inputs[0].data
+        elif mode == 1:
+            if out is not None:
+                return None
+            grad = like(x), like(x)
+            job.out[1], job.out[2] = data_of(grad[0]), data_of(grad[1])
+        chunks = (n + CHUNK - 1) // CHUNK
+        acc[0], acc[1], sums[0], sums[1], job.sums = 0, 0, 0, 0, sums
+        if chunks > 1:
+            many = Buffer(16 * chunks)
+            job.sums = <double*> many.data
+        run_released(loss_chunk, &job, chunks, n)
+        add_all(acc, job.sums, chunks)
+        value = scalar((acc[0] + acc[1]) / divide_by, double_)
         return value if mode == 0 else (value, grad)
 
 
@@ -119,13 +172,16 @@ cdef class CrossEntropyCalls(Calls):
     def _fast_formula(self, bint ready):
         self.ready = ready
 
-    cdef object fast(self, int mode, object x, object y, object out):
+    cdef object fast(self, int mode, tuple args, dict kwargs):
         cdef RowsJob job
         cdef cnp.ndarray a
         cdef double sums[2]
         cdef double acc[2]
         cdef Py_ssize_t n, c, bad, i
         cdef bint wide
+        if len(args) != 2 or kwargs and (mode == 0 or len(kwargs) > 1 or "out" not in kwargs):
+            return None
+        x, y = args
         if not (plain(x) and cnp.PyArray_CheckExact(y) and cnp.PyArray_NDIM(<cnp.ndarray> x) == 2 and cnp.PyArray_NDIM(<cnp.ndarray> y) == 1):
             return None
         wide = cnp.PyArray_TYPE(y) == cnp.NPY_INT64
@@ -147,7 +203,7 @@ cdef class CrossEntropyCalls(Calls):
         job.rows.scale, job.rows.want_grad = 1.0 / sums[0], mode == 1
         grad = None
         if mode == 1:
-            grad = gradient_buffer(out, x, y)
+            grad = gradient_buffer(kwargs.get("out"), x, y)
             if grad is None:
                 return None
             job.rows.out = job.rows.x

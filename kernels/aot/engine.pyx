@@ -58,11 +58,16 @@ cdef enum:
     CHUNK = 65536         # elements of one task and one partial sum
     SCRATCH = 65536       # bytes of scratch memory on the stack
     MAX_ARRAYS = 8
+    MAX_INPUTS = 3
+    MAX_OUTPUTS = 5
     MAX_PARAMS = 16
 
 cdef Table* TABLE = NULL
 cdef int THREADS = 1
 cdef dict LOSS_INDEX = {key: i for i, key in enumerate(LOSSES)}
+cdef Py_ssize_t LOSS_SIZES[MAX_FORMULAS][2]      # of each: arrays it takes, inputs it is differentiated by
+for _i, (_arrays, _, _gradients) in enumerate(LOSSES.values()):
+    LOSS_SIZES[_i][0], LOSS_SIZES[_i][1] = len(_arrays), _gradients
 cdef dict STEP_INDEX = {key: i for i, key in enumerate(STEPS)}
 cdef dict ACTIVATION_INDEX = {key: i for i, key in enumerate(ACTIVATIONS)}
 cdef dict MODE_INDEX = {"v": 0, "vg": 1, "vgh": 2, "g": 3}
@@ -151,20 +156,43 @@ cdef class Buffer:
 
 # ---- elementwise losses -------------------------------------------------------------------------------------------
 
+cdef struct Source:           # one value for each element, or `period` values that repeat
+    char* data
+    Py_ssize_t period
+
+
 cdef struct LossJob:
     kernel_t kernel
     sum_t sum
     weigh_t weigh
-    Py_ssize_t n, size, n_inputs
-    char* inputs[MAX_ARRAYS]
-    char* out[3]              # value, grad, hess; NULL where not wanted
-    bint wanted[3]
+    Py_ssize_t n, size, n_inputs, n_gradients, n_outputs
+    Source inputs[MAX_INPUTS]
+    char* out[MAX_OUTPUTS]    # value, gradients, second derivatives; NULL where not wanted
+    bint wanted[MAX_OUTPUTS]
     bint aliased              # an output is an input: results go through the block
-    char* weight
+    Source weight
+    Source upstream
     char* mask
-    char* upstream
     double params[MAX_PARAMS]
     double* sums
+
+
+cdef char* block_of(const Source* source, char* spare, Py_ssize_t start, Py_ssize_t n, Py_ssize_t size, bint first) noexcept nogil:
+    """Elements start .. start + n: where they stand, or in spare where they repeat (left there by the block before, if that fits)."""
+    cdef Py_ssize_t period = source.period * size, length = n * size, at, done, part
+    if source.data == NULL or period == 0:
+        return source.data + start * size if source.data != NULL else NULL
+    if not first and BLOCK % source.period == 0:
+        return spare
+    at = start % source.period * size
+    at = min(length, period - at)
+    memcpy(spare, source.data + start % source.period * size, at)
+    done = at
+    while done < length:                                 # what follows begins with the first value, and doubles
+        part = min(period if done == at else done - at, length - done)
+        memcpy(spare + done, source.data if done == at else spare + at, part)
+        done += part
+    return spare
 
 
 cdef void run_kernel(kernel_t kernel, char** inputs, Py_ssize_t n_inputs, char** outputs, Py_ssize_t n_outputs,
@@ -195,27 +223,32 @@ cdef void run_kernel(kernel_t kernel, char** inputs, Py_ssize_t n_inputs, char**
 
 cdef void loss_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
     cdef LossJob* job = <LossJob*> context
-    cdef char block[3][BLOCK * 8]
-    cdef char* inputs[MAX_ARRAYS]
-    cdef char* outputs[3]
+    cdef char block[MAX_OUTPUTS][BLOCK * 8]
+    cdef char spare[MAX_INPUTS + 2][BLOCK * 8]
+    cdef char* inputs[MAX_INPUTS]
+    cdef char* outputs[MAX_OUTPUTS]
     cdef char* weight
+    cdef char* upstream
+    cdef bint first = True
     cdef Py_ssize_t start, stop = min((chunk + 1) * CHUNK, job.n), n, i, at
     for start from chunk * CHUNK <= start < stop by BLOCK:
         n = min(BLOCK, stop - start)
         at = start * job.size
         for i in range(job.n_inputs):
-            inputs[i] = job.inputs[i] + at
-        for i in range(3):
+            inputs[i] = block_of(&job.inputs[i], spare[i], start, n, job.size, first)
+        weight = block_of(&job.weight, spare[MAX_INPUTS], start, n, job.size, first)
+        upstream = block_of(&job.upstream, spare[MAX_INPUTS + 1], start, n, job.size, first)
+        first = False
+        for i in range(job.n_outputs):
             outputs[i] = &block[i][0] if i == 0 or job.aliased or job.out[i] == NULL else job.out[i] + at
-        run_kernel(job.kernel, inputs, job.n_inputs, outputs, 3, job.params, n, job.size)
-        weight = job.weight + at if job.weight != NULL else <char*> NULL
-        for i in range(3):
+        run_kernel(job.kernel, inputs, job.n_inputs, outputs, job.n_outputs, job.params, n, job.size)
+        for i in range(job.n_outputs):
             if not job.wanted[i]:
                 continue
             if weight != NULL or job.mask != NULL:
                 job.weigh(outputs[i], weight, <unsigned char*> (job.mask + start if job.mask != NULL else NULL), 1.0, n)
-            if i and job.upstream != NULL:
-                job.weigh(outputs[i], job.upstream + at, NULL, 1.0, n)
+            if i and upstream != NULL:
+                job.weigh(outputs[i], upstream, NULL, 1.0, n)
             if job.out[i] != NULL and outputs[i] != job.out[i] + at:
                 memcpy(job.out[i] + at, outputs[i], n * job.size)
         if job.wanted[0]:
@@ -233,35 +266,92 @@ cdef inline bint is_double(object array) noexcept:
 
 
 cdef void prepare_loss(LossJob* job, int index, int mode, bint double_, Py_ssize_t n) noexcept:
+    cdef Py_ssize_t i
     memset(job, 0, sizeof(LossJob))
     job.kernel, job.sum, job.weigh = TABLE.loss[index][double_][mode], TABLE.sum[double_], TABLE.weigh[double_]
-    job.n, job.size, job.n_inputs = n, 8 if double_ else 4, 2
-    job.wanted[0], job.wanted[1], job.wanted[2] = mode != 3, mode != 0, mode == 2
+    job.n, job.size, job.n_inputs, job.n_gradients = n, 8 if double_ else 4, LOSS_SIZES[index][0], LOSS_SIZES[index][1]
+    job.n_outputs = 1 + 2 * job.n_gradients
+    for i in range(job.n_outputs):
+        job.wanted[i] = mode != 3 if i == 0 else mode != 0 if i <= job.n_gradients else mode == 2
 
 
-def loss(str formula, str mode, tuple params, tuple inputs, weight, mask, upstream, double scale, value, grad, hess, acc):
-    """An elementwise loss over contiguous arrays; value, grad, hess are filled, acc gains the sum."""
+cdef inline Source source_of(object array, Py_ssize_t n) noexcept:
+    cdef Source source
+    source.data, source.period = data_of(array), 0
+    if array is not None and cnp.PyArray_SIZE(array) != n:
+        source.period = cnp.PyArray_SIZE(array)
+    return source
+
+
+def loss(str formula, str mode, tuple params, tuple inputs, weight, mask, upstream, double scale, tuple outputs, acc):
+    """An elementwise loss over contiguous arrays; outputs (value, *gradients, *second derivatives) are filled, acc gains the sum.
+
+    Inputs after the first, weight and upstream may be shorter: they repeat.
+    """
     cdef LossJob job
-    cdef int index = LOSS_INDEX[formula]
     cdef Py_ssize_t i, j, n = cnp.PyArray_SIZE(inputs[0])
     cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
-    prepare_loss(&job, index, MODE_INDEX[mode], is_double(inputs[0]), n)
-    job.n_inputs = len(inputs)
+    prepare_loss(&job, LOSS_INDEX[formula], MODE_INDEX[mode], is_double(inputs[0]), n)
     for i in range(job.n_inputs):
-        job.inputs[i] = data_of(inputs[i])
+        job.inputs[i] = source_of(inputs[i], n)
     job.params[0] = scale
     for i in range(len(params)):
         job.params[i + 1] = params[i]
-    job.weight, job.mask, job.upstream = data_of(weight), data_of(mask), data_of(upstream)
-    job.out[0], job.out[1], job.out[2] = data_of(value), data_of(grad), data_of(hess)
-    for i in range(3):
-        for j in range(job.n_inputs):
-            job.aliased |= job.out[i] != NULL and job.out[i] == job.inputs[j]
-        job.aliased |= job.out[i] != NULL and (job.out[i] == job.weight or job.out[i] == job.upstream)
+    job.weight, job.mask, job.upstream = source_of(weight, n), data_of(mask), source_of(upstream, n)
+    for i in range(job.n_outputs):
+        job.out[i] = data_of(outputs[i])
+        if job.out[i] != NULL:
+            for j in range(job.n_inputs):
+                job.aliased |= job.out[i] == job.inputs[j].data
+            job.aliased |= job.out[i] == job.weight.data or job.out[i] == job.upstream.data
     cdef Buffer sums = Buffer(16 * chunks)
     job.sums = <double*> sums.data
     run_released(loss_chunk, &job, chunks, n)
     add_all(<double*> data_of(acc), job.sums, chunks)
+
+
+cdef struct OutsideJob:
+    outside_t count
+    char* values
+    char* mask
+    Py_ssize_t n, size
+    double low, high
+    bint ends
+    Py_ssize_t* found         # position + 1 in each chunk
+
+
+cdef void outside_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
+    cdef OutsideJob* job = <OutsideJob*> context
+    cdef Py_ssize_t i, start, n, stop = min((chunk + 1) * CHUNK, job.n)
+    for start from chunk * CHUNK <= start < stop by BLOCK:
+        n = min(BLOCK, stop - start)
+        if job.count(job.values + start * job.size, n, job.low, job.high, job.ends):
+            for i in range(start, start + n):
+                if (job.mask == NULL or job.mask[i]) and job.count(job.values + i * job.size, 1, job.low, job.high, job.ends):
+                    job.found[chunk] = i + 1
+                    return
+
+
+cdef Py_ssize_t find_outside(OutsideJob* job, bint double_) except -2:
+    cdef Py_ssize_t chunk, one = 0, chunks = (job.n + CHUNK - 1) // CHUNK
+    cdef Buffer found
+    job.count, job.size, job.found = TABLE.outside[double_], 8 if double_ else 4, &one
+    if chunks > 1:
+        found = Buffer(chunks * sizeof(Py_ssize_t))
+        job.found = <Py_ssize_t*> found.data
+    run_released(outside_chunk, job, chunks, job.n)
+    for chunk in range(chunks):
+        if job.found[chunk]:
+            return job.found[chunk] - 1
+    return -1
+
+
+def first_outside(values, mask, double low, double high, bint ends):
+    """The position of the first value outside [low, high], or where ends other than low and high, among those where mask; or -1."""
+    cdef OutsideJob job
+    job.values, job.mask, job.n = data_of(values), data_of(mask), cnp.PyArray_SIZE(values)
+    job.low, job.high, job.ends = low, high, ends
+    return find_outside(&job, is_double(values))
 
 
 cdef struct TotalJob:

@@ -17,6 +17,9 @@ ctypedef double (*sum_t)(const void* values, Py_ssize_t n) noexcept nogil
 # values[i] *= factor * weights[i] (weights may be NULL); 0 where mask is 0 (mask may be NULL)
 ctypedef void (*weigh_t)(void* values, const void* weights, const unsigned char* mask, double factor, Py_ssize_t n) noexcept nogil
 
+# How many of n values lie outside [low, high], or where ends are other than low and high; NaN lies inside, and is no end.
+ctypedef Py_ssize_t (*outside_t)(const void* values, Py_ssize_t n, double low, double high, bint ends) noexcept nogil
+
 cdef struct View:         # (outer, C, inner), strides in elements
     char* data
     Py_ssize_t outer, classes, inner
@@ -63,6 +66,7 @@ cdef struct Table:
     kernel_t step[MAX_FORMULAS][2]
     sum_t sum[2]
     weigh_t weigh[2]
+    outside_t outside[2]
     rows_t rows[N_ROW_OPS][2]
     ctc_t ctc[2]
     ctc_scratch_t ctc_scratch

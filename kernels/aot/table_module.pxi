@@ -39,6 +39,19 @@ cdef void weigh_by(real* values, const real* weights, const unsigned char* mask,
             values[i] = values[i] if mask[i] else <real> 0
 
 
+cdef Py_ssize_t count_outside(const real* values, Py_ssize_t n, double low, double high, bint ends) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int count = 0
+    cdef real a = <real> low, b = <real> high
+    if ends:
+        for i in range(n):
+            count += (values[i] != a) & (values[i] != b)
+    else:
+        for i in range(n):
+            count += (values[i] < a) | (values[i] > b)
+    return count
+
+
 cdef Table TABLE
 
 
@@ -51,4 +64,5 @@ fill_elementwise(&TABLE)
 fill_rows(&TABLE)
 fill_ctc(&TABLE)
 TABLE.sum[0], TABLE.sum[1] = <sum_t> sum_of[float], <sum_t> sum_of[double]
+TABLE.outside[0], TABLE.outside[1] = <outside_t> count_outside[float], <outside_t> count_outside[double]
 TABLE.weigh[0], TABLE.weigh[1] = <weigh_t> weigh_by[float], <weigh_t> weigh_by[double]

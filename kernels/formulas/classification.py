@@ -18,3 +18,50 @@ def binary_cross_entropy_with_logits(x, y, pos_weight):
     wrong, total = select(x > 0, negative, positive), positive + negative
     value = select(wrong == 0, 0.0, abs(x) * wrong) + total * log1p_unit(e)
     return value, negative * p - positive * q, total * (large * small)
+
+
+def binary_cross_entropy(x, y):
+    """-y log(x) - (1 - y) log(1 - x) for probabilities, each logarithm at least -100.
+
+    Derivatives (x - y) / u and ((1 - y) x^2 + y (1 - x)^2) / u^2 with u = max(x (1 - x), 1e-12). No kinks in (0, 1).
+    """
+    z = 1 - x
+    inverse = 1 / max(x * z, 1e-12)
+    value = -(y * max(log(x), -100.0) + (1 - y) * max(log1p(-x), -100.0))
+    a, b = x * inverse, z * inverse
+    return value, (x - y) * inverse, (1 - y) * a * a + y * b * b
+
+
+def sigmoid_focal_loss(x, y, *, alpha, gamma):
+    """a c m^gamma: c binary cross-entropy, p = sigmoid(x), q = 1 - p, m = (1 - y) p + y q (Lin et al. 2017).
+
+    a = alpha y + (1 - alpha) (1 - y), or 1 for a negative alpha. With r = m'/m = (1 - 2 y) / ((1 - y)/q + y/p) and
+    u = c' + gamma c r, c' = p - y, the derivatives are a m^gamma u and
+    a m^gamma (gamma r u + p q + gamma (c' r + c r (q - p - r))). r vanishes faster than c grows. No kinks.
+    """
+    e = exp_split(-abs(x), 0.0)
+    inverse = 1 / (1 + e)
+    large, small = inverse, e * inverse
+    p, q = select(x > 0, large, small), select(x > 0, small, large)
+    negative = 1 - y
+    a = select(alpha < 0, 1.0, alpha * y + (1 - alpha) * negative)
+    wrong, total = select(x > 0, negative, y), log1p_unit(e)
+    c = select(wrong == 0, 0.0, abs(x) * wrong) + total
+    near = min(abs(x), 1000.0) * wrong + total
+    power = a * power_unit(negative * p + y * q, gamma)
+    r = (1 - 2 * y) / (select(negative == 0, 0.0, negative / q) + select(y == 0, 0.0, y / p))
+    slope = negative * p - y * q
+    u = slope + gamma * near * r
+    bend = gamma * r * u + large * small + gamma * r * (slope + near * (q - p - r))
+    return select(power == 0, 0.0, power * c), power * u, power * bend
+
+
+def kl_div(x, y):
+    """y (log(y) - x), 0 for y = 0; derivatives -y and 0. No kinks."""
+    return select(y == 0, 0.0, y * (log(y) - x)), -y, zero(y)
+
+
+def kl_div_log(x, y):
+    """exp(y) (y - x), 0 where exp(y) is; derivatives -exp(y) and 0. No kinks."""
+    e = exp(y)
+    return select(e == 0, 0.0, e * (y - x)), -e, zero(e)

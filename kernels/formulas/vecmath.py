@@ -64,6 +64,11 @@ def _product(a, b):
     return select(far, _with_sign(1000.0, a * b), hi), select(far, 0.0, (p - hi) + q)
 
 
+def zero(x):
+    """0, or NaN where x is."""
+    return select(x == x, 0.0, x)
+
+
 # exp: n = rint(x / ln2), exp(x) = 2^n exp(r), |r| <= ln2 / 2.
 
 
@@ -336,6 +341,37 @@ def log1p(x):
     c = (x - b) + (1 - (u - b))
     e, f = _log_reduce(u)
     return select(x == 0, x, _log_of_parts(u, e, f, c / u))
+
+
+def product(x, y):
+    """x y and its rounding error, 0 where that is not finite."""
+    h, k = _high(x), _high(y)
+    p = x * y
+    low = ((h * k - p) + h * (y - k) + (x - h) * k) + (x - h) * (y - k)
+    return p, select(low - low == 0, low, 0.0)
+
+
+def difference(x, y):
+    """x - y and its rounding error, 0 where that is not finite."""
+    d = x - y
+    b = d - x
+    low = (x - (d - b)) - (y + b)
+    return d, select(low - low == 0, low, 0.0)
+
+
+def power_unit(x, y):
+    """x^y = exp(y log(x)) for x in [0, 1] and y >= 0; 0^0 is 1. log(x) keeps its low part: y log(x) ulp would be lost."""
+    least, up, steps = _tiny()
+    tiny = x < least
+    e, f = _log_reduce(select(tiny, x * up, x))
+    e = e - select(tiny, steps, 0.0)
+    ln2_high, ln2_low = _ln2()
+    hi = e * ln2_high + f
+    lo = ((e * ln2_high - hi) + f) + (e * ln2_low + _log1p_tail(f))
+    near = hi + lo
+    p, low = product(y, near)
+    power = exp_split(p, low + y * ((hi - near) + lo))
+    return select(x > 0, power, select(x == 0, select(y == 0, 1.0, 0.0), nan))
 
 
 def log1p_unit_f32(x):

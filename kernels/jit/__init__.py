@@ -7,7 +7,7 @@ import numpy as np
 
 from .._generated import numba_formulas
 from .._generated.registry import ACTIVATIONS
-from .layout import BLOCK, CHUNK, CTC_FRAME, CTC_ROWS, LANES, SCRATCH_BYTES, SHORT, TILE, TILES, ctc_width
+from .layout import BLOCK, CHUNK, CTC_FRAME, CTC_ROWS, LANES, LOSS_SCRATCH_BYTES, SCRATCH_BYTES, SHORT, TILE, TILES, ctc_width
 from .primitives import float32, float64, kernel_address
 from .threads import get_num_threads, native, run, set_num_threads
 from .ufuncs import make_ufunc
@@ -16,6 +16,7 @@ __all__ = [
     "check_targets",
     "cross_entropy",
     "ctc",
+    "first_outside",
     "get_num_threads",
     "loss",
     "name",
@@ -29,7 +30,10 @@ __all__ = [
 ]
 
 name = "numba"
-WANTED = {"v": 0b001, "vg": 0b011, "vgh": 0b111, "g": 0b010}  # of value, grad, hess
+WANTED = {  # of value, gradients, second derivatives, by the number of gradients
+    1: {"v": 0b001, "vg": 0b011, "vgh": 0b111, "g": 0b010},
+    2: {"v": 0b00001, "vg": 0b00111, "vgh": 0b11111, "g": 0b00110},
+}
 
 
 def _kernel(kernel, array):
@@ -68,21 +72,32 @@ def _accumulate(acc, partials):
 # Elementwise losses
 
 
-def loss(formula, mode, params, inputs, weight, mask, upstream, scale, value, grad, hess, acc):
-    """An elementwise loss over contiguous arrays; value, grad, hess are filled, acc gains the sum."""
+def loss(formula, mode, params, inputs, weight, mask, upstream, scale, outputs, acc):
+    """An elementwise loss over contiguous arrays; outputs (value, *gradients, *second derivatives) are filled, acc gains the sum.
+
+    Inputs after the first, weight and upstream may be shorter: they repeat.
+    """
     x = inputs[0]
     kernel = _element_kernel(f"{formula}_{mode}", x.itemsize)
-    sources = np.array([a.ctypes.data for a in inputs])
-    outputs = np.array([0 if a is None else a.ctypes.data for a in (value, grad, hess)])
-    taken = {0, *sources.tolist(), *(a.ctypes.data for a in (weight, upstream) if a is not None)}
-    direct = sum(1 << k for k, address in enumerate(outputs.tolist()) if address not in taken)
+    sources = np.array([0 if a is None else a.ctypes.data for a in (*inputs, weight, upstream)])
+    periods = np.array([0 if a is None or a.size == x.size else a.size for a in (*inputs, weight, upstream)])
+    targets = np.array([0 if a is None else a.ctypes.data for a in outputs])
+    taken = {0, *sources.tolist()}
+    direct = sum(1 << k for k, address in enumerate(targets.tolist()) if address not in taken)
     partials = np.zeros((-(-x.size // CHUNK), 2))
     run(
-        _kernel("loss", x), len(partials), x.size, SCRATCH_BYTES,
-        kernel.address, sources, len(inputs), weight, mask, upstream, np.array((scale, *params), np.float64),
-        outputs, WANTED[mode], direct, partials, x.size, keep=(inputs, value, grad, hess),
+        _kernel("loss", x), len(partials), x.size, LOSS_SCRATCH_BYTES,
+        kernel.address, sources, periods, len(inputs), len(outputs), mask, np.array((scale, *params), np.float64),
+        targets, WANTED[len(outputs) // 2][mode], direct, partials, x.size, keep=(inputs, weight, upstream, outputs),
     )  # fmt: skip
     _accumulate(acc, partials)
+
+
+def first_outside(values, mask, low, high, ends):
+    """The position of the first value outside [low, high], or where ends other than low and high, among those where mask; or -1."""
+    found = np.zeros(-(-values.size // CHUNK), np.int64)
+    run(_kernel("outside", values), found.size, values.size, 0, values, mask, float(low), float(high), bool(ends), found, values.size)
+    return int(next(iter(found[found > 0]), 0)) - 1
 
 
 def total(values, mask, acc):

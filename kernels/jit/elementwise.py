@@ -59,41 +59,68 @@ def clear_masked_T(values, mask, n):
         values[i] = select(mask[i] != 0, values[i], T(0))
 
 
+@leaf
+def block_of_T(source, period, spare, start, n):
+    """The address of elements start .. start + n: in place, or where they repeat after every period, in spare."""
+    if period == 0:
+        return source + start * SIZE_T
+    values, block, at = pointer(source, T), pointer(spare, T), start % period
+    for i in range(n):
+        block[i] = values[at]
+        at = select(at + 1 == period, 0, at + 1)
+    return spare
+
+
 @entry
 def loss_T(
-    first_chunk, last_chunk, scratch, kernel, inputs, n_inputs, weight, mask, upstream, params, outputs, wanted, direct,
+    first_chunk, last_chunk, scratch, kernel, inputs, periods, n_inputs, n_outputs, mask, params, outputs, wanted, direct,
     partials, n,
 ):  # fmt: skip
-    """wanted and direct are bit masks of (value, grad, hess): those to compute, and those that have an array to be
-    computed in, which is no input's.
+    """inputs are the kernel's, then weight and upstream. wanted and direct are bit masks of (value, *gradients, *second
+    derivatives): those to compute, and those that have an array to be computed in, which is no input's.
     """
     flags = hold_flags()
-    source, target = pointer(inputs, i64), pointer(outputs, i64)
+    source, period, target = pointer(inputs, i64), pointer(periods, i64), pointer(outputs, i64)
     arrays, partial = pointer(scratch, i64), pointer(partials, f64)
+    spares = scratch + 8 * (BLOCKS + N_OUTPUTS * BLOCK)
     for k in range(N_POINTERS):
         arrays[k] = 0
     for start in range(first_chunk * CHUNK, min(last_chunk * CHUNK, n), BLOCK):
         m = min(BLOCK, n - start)
         at = start * SIZE_T
         for k in range(n_inputs):
-            arrays[k] = source[k] + at
-        for k in range(3):
+            arrays[k] = block_of_T(source[k], period[k], spares + 8 * k * BLOCK, start, m)
+        for k in range(n_outputs):
             arrays[n_inputs + k] = target[k] + at if direct >> k & 1 else scratch + 8 * (BLOCKS + k * BLOCK)
         run_kernel_T(kernel, scratch, (1 << n_inputs) - 1, wanted << n_inputs, params, m)
-        for k in range(3):
+        for k in range(n_outputs):
             if not wanted >> k & 1:
                 continue
             out = pointer(arrays[n_inputs + k], T)
-            if upstream != 0 and k > 0:
-                multiply_T(out, pointer(upstream + at, T), m)
-            if weight != 0:
-                multiply_T(out, pointer(weight + at, T), m)
+            for l in range(n_inputs, n_inputs + select(k > 0, 2, 1)):
+                if source[l] != 0:
+                    multiply_T(out, pointer(block_of_T(source[l], period[l], spares + 8 * l * BLOCK, start, m), T), m)
             if mask != 0:
                 clear_masked_T(out, pointer(mask + start, u8), m)
             if k == 0:
                 add_partial(partial, start // CHUNK, sum_values(out, m), 0.0)
             if target[k] != 0 and not direct >> k & 1:
                 copy_T(out, pointer(target[k] + at, T), m)
+    release_flags(flags)
+
+
+@entry
+def outside_T(first_chunk, last_chunk, scratch, values, mask, low, high, only_ends, found, n):
+    """found[chunk] = 1 + the position of the first value outside [low, high], or none of the two where only_ends."""
+    flags = hold_flags()
+    value, used, first = pointer(values, T), pointer(mask, u8), pointer(found, i64)
+    for chunk in range(first_chunk, last_chunk):
+        for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n)):
+            v = value[i]
+            bad = (v != T(low)) & (v != T(high)) if only_ends else (v < T(low)) | (v > T(high))
+            if bad and (mask == 0 or used[i] != 0):
+                first[chunk] = i + 1
+                break
     release_flags(flags)
 
 
