@@ -51,7 +51,7 @@ def log_cosh_loss(x, y):
 
     |d| + log(1 + e) - log(2), which cancels near 0: there -log(1 - t^2) / 2. The rounding error of x - y counts in e.
     """
-    d, low = difference(x, y)
+    d, low = exact_difference(x, y)
     s, t, e = abs(d), tanh(d), exp_split(-2 * abs(d), select(d > 0, -2 * low, 2 * low))
     far = s + (log1p_unit(e) - 0.6931471805599453)
     return select(s < 1, -0.5 * log1p(-t * t), far), t, 4 * _bell(e)

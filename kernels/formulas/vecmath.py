@@ -351,7 +351,7 @@ def product(x, y):
     return p, select(low - low == 0, low, 0.0)
 
 
-def difference(x, y):
+def exact_difference(x, y):
     """x - y and its rounding error, 0 where that is not finite."""
     d = x - y
     b = d - x
