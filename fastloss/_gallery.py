@@ -46,11 +46,12 @@ def loss_curves(name):
     for x in (LINE, UNIT):
         for target in TARGETS:
             try:
-                parts = loss.value_grad_hess(x, np.full_like(x, target), reduction="none", **given)
+                column = x[:, None]  # one class, for losses that are means over classes
+                parts = loss.value_grad_hess(column, np.full_like(column, target), reduction="none", **given)
             except ValueError as error:
                 refused = error
                 continue
-            value, grad, hess = (part[0] if isinstance(part, tuple) else part for part in parts)
+            value, grad, hess = (np.ravel(part[0] if isinstance(part, tuple) else part) for part in parts)
             return x, {"y": target} | given, {"value": value, "gradient": grad, "Hessian": hess}
     raise refused
 
