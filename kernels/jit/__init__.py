@@ -111,7 +111,7 @@ def total(values, mask, acc):
 
 
 def _layout(x):
-    """n_rows, n_classes, inner; rows of a tile, its width, the scratch for three tiles; rows of a chunk."""
+    """n_rows, n_classes, inner; rows of a tile, its width, the scratch for four tiles; rows of a chunk."""
     outer, n_classes, inner = x.shape
     if n_classes < SHORT:
         group = width = min(LANES, max(16, TILE // max(n_classes, 1) // 16 * 16))
@@ -123,7 +123,7 @@ def _layout(x):
         tile = width * group
     rows = max(1, CHUNK // max(n_classes, 1))
     chunk = -(-rows // group) * group
-    return outer * inner, n_classes, inner, group, width, 8 * LANES * TILES + 3 * tile * x.itemsize, chunk
+    return outer * inner, n_classes, inner, group, width, 8 * LANES * TILES + 4 * tile * x.itemsize, chunk
 
 
 def _run_rows(kernel, x, arguments, acc=None):

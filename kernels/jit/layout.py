@@ -18,18 +18,20 @@ N_OUTPUTS = 5  # of a loss, at most; its scratch has a block for each, for each 
 LOSS_SCRATCH_BYTES = 8 * (BLOCKS + (N_OUTPUTS + 5) * BLOCK)
 UFUNC_BLOCK = 4 * BLOCK // N_POINTERS
 
-# Rows: arrays over the rows of a tile, LANES long, then up to three tiles.
+# Rows: arrays over the rows of a tile, LANES long, then up to four tiles.
 SHORT = 64  # rows of fewer classes stand across their tile
+FAR_f32, FAR_f64 = 512.0, 1536.0  # maxima beyond it are subtracted: exactly, for what lies within reach of them
+UP = 2.0**64  # of exp_unit
 LANES = 128  # rows of a tile, at most
-TILE = 8192  # elements of a tile: it stays in the first-level cache
+TILE = 4096  # elements of a tile: it stays in the first-level cache
 
 (
     ROW, BASE, AT, AHEAD,
-    TOTAL, ERROR, COUNT, SPARE, SUM, SUM_LOW, LOG, LOG_LOW,
+    TOTAL, ERROR, COUNT, SPARE, UNIT, REST, SUM, SUM_LOW, LOG,
     KEEP, OWN, GAP, SPREAD, STRETCH, SHARE, FACTOR, LOSS, PULL,
-    TOP, A, A_LOW, B, C, D,
+    TOP, FIRST, MAGIC, LOW, A, A_LOW, MOST, B, C, D,
     BUFFER,
-) = range(28)  # fmt: skip
+) = range(33)  # fmt: skip
 TILES = BUFFER + BLOCK // LANES
 
 # CTC: rows over the labels of a sequence, of float64 or int64.

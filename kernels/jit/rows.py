@@ -5,10 +5,11 @@ each dtype, T its type and *_T its functions, beside the formulas that it inline
 
 A tile is n rows. Short rows (C < SHORT) stand across it, one row per lane, element (l, c) at c * width + l; long rows
 stand along it, at l * width + c, padded to a multiple of 16. Numbers of a row are arrays over l, padded likewise, so
-that no loop ends in a scalar remainder.
+that no loop over a tile ends in a scalar remainder.
 
-With m the maximum, k how often it occurs and s the sum of exp(x - m) over all else, the sum is S = k + s and
-log S = log1p((k - 1) + s), which keeps its digits when one class dominates.
+With m the maximum of a row and e = exp(x) in a unit near exp(m), e_m that of the maximum, the sum over the row is
+S = e_m (1 + rest), and its logarithm m + log1p(rest): rest keeps all its digits when one class dominates. A tile of
+exponentials holds -1 in place of e_m.
 
 Names: <what>_lanes for a tile of short rows, <what>_row for one long row, <what>_tile for whichever the tile holds.
 """
@@ -22,19 +23,9 @@ from .sums import *
 
 
 @inline
-def difference_T(x, top):
-    """x - top and its rounding error; 0 where the difference overflows, or exp of it is 0 anyway."""
-    d = x - top
-    b = d - x
-    error = (x - (d - b)) - (top + b)
-    return d, select(d > T(-800), error, T(0))
-
-
-@inline
-def exp_up_T(x, top):
-    """exp(x - top) / down, which is no subnormal number: sums of subnormal numbers keep their digits."""
-    d, error = difference_T(x, top)
-    return _exp_split_up_T(d, error)
+def exp_below_T(x, top, base, magic, low):
+    v, s = exp_unit_T(x - base, magic, low)
+    return select(x == top, T(-1), s + v * s)
 
 
 @inline
@@ -188,76 +179,69 @@ def top_tile_T(tile, width, n, n_classes, top):
 
 
 @leaf
-def exp_lanes_T(x, n, top, up):
+def choose_units_T(n, top, base, magic, low, unit):
+    """The unit of each row, what is subtracted first (without error where it matters), and e_m, NaN for an infinite m."""
     restrict()
     for l in range(pad(n)):
-        up[l] = exp_up_T(x[l], top[l])
+        m = f64(top[l])
+        center = select(m - m == 0.0, m, 0.0)
+        away = select(abs(center) > FAR_T, center, 0.0)
+        k, reach = _unit_of_f64(center - away)
+        v, s = exp_unit_f64(center - away, k, reach)
+        unit[l] = s + v * s + (m - m)
+        base[l], magic[l] = T(away), T(k + (f64(_unit_bits_T()) - _unit_bits_f64()))
+        low[l] = T(reach + (_unit_reach_f64() - f64(_unit_reach_T())))
 
 
 @leaf
-def exp_lanes_kept_T(x, n, top, up):
+def exp_lanes_T(x, n, top, base, magic, low, e):
     restrict()
     for l in range(pad(n)):
-        up[l] = exp_up_T(x[l], top[l])
-        x[l] = up[l] * _down_T()
+        e[l] = exp_below_T(x[l], top[l], base[l], magic[l], low[l])
 
 
 @leaf
-def exp_row_T(x, n, top, up):
+def exp_row_T(x, n, top, base, magic, low, e):
     restrict()
     for c in range(pad(n)):
-        up[c] = exp_up_T(x[c], top)
+        e[c] = exp_below_T(x[c], top, base, magic, low)
 
 
 @leaf
-def exp_row_kept_T(x, n, top, up):
-    restrict()
-    for c in range(pad(n)):
-        up[c] = exp_up_T(x[c], top)
-        x[c] = up[c] * _down_T()
-
-
-@leaf
-def sum_lanes_T(up, n, total, error, count):
+def sum_lanes_T(e, n, total, error, count):
     """Adds one class."""
     restrict()
-    one = T(1) / _down_T()
     for l in range(pad(n)):
-        total[l], error[l] = add_T(total[l], error[l], f64(select(up[l] == one, T(0), up[l])))
-        count[l] += select(up[l] == one, 1.0, 0.0)
+        total[l], error[l] = add_T(total[l], error[l], f64(select(e[l] < T(0), T(0), e[l])))
+        count[l] += select(e[l] < T(0), 1.0, 0.0)
 
 
 @leaf
-def combine_T(n, total, error, count, sums, sums_low):
-    """S as a sum of two, from (total + error) * down + count. It is formed from S - 1, whose digits it keeps."""
+def combine_T(n, unit, total, error, count, rest, sums, sums_low):
+    """rest, and S as a sum of two, from the sum without maxima, total + error, and the number of maxima."""
     restrict()
-    down = f64(_down_T())
     for l in range(pad(n)):
-        r, r_low = two_sum(count[l] - 1.0, error[l] * down, total[l] * down)
-        s, s_low = two_sum(1.0, r_low, r)
-        sums[l], sums_low[l] = two_sum(s, 0.0, s_low)
+        rest[l] = (total[l] + error[l]) / unit[l] + (count[l] - 1.0)
+        s, low = two_sum(total[l], error[l], count[l] * unit[l])
+        sums[l], sums_low[l] = two_sum(s, 0.0, low)
 
 
 @leaf
-def logarithms_T(n, sums, sums_low, logs, logs_low):
-    """log S as a sum of two: vecmath's log1p with its last rounding kept apart."""
+def logarithms_T(n, rest, logs):
+    """log S - m"""
     restrict()
-    ln2, ln2_low = _ln2_f64()
     for l in range(pad(n)):
-        e, f = _log_reduce_f64(sums[l])
-        high = e * ln2 + f
-        low = ((e * ln2 - high) + f) + (sums_low[l] / sums[l] + e * ln2_low + _log1p_tail_f64(f))
-        logs[l] = (high + low) + (sums[l] - sums[l])
-        logs_low[l] = (high - logs[l]) + low
+        logs[l] = log1p_f64(rest[l])
 
 
 @leaf
-def invert_T(n, factor, sums, sums_low, a, a_low):
-    """factor / S as a sum of two."""
+def invert_T(n, factor, rest, sums, sums_low, a, a_low, most):
+    """UP factor / S as a sum of two; the share of the maximum, which is never more than the factor."""
     restrict()
     for l in range(pad(n)):
-        q, error = quotient_T(factor[l], sums[l], sums_low[l])
+        q, error = quotient_T(factor[l] * UP, sums[l], sums_low[l])
         a[l], a_low[l] = split_T(q, error)
+        most[l] = T(factor[l] / (1.0 + rest[l]))
 
 
 @leaf
@@ -268,73 +252,85 @@ def prefetch_T(out, base, first, last, start, stop):
 
 
 @leaf
-def sums_tile_T(tile, keep, width, row, n, n_classes, inner, top, sums, sums_low, ahead, scratch):
-    """S of each row; if keep, the tile becomes exp(x - top).
+def sums_tile_T(tile, e, keep, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, ahead, scratch):
+    """rest and S of each row; if keep, e gains the exponentials.
 
     ahead is the view that will be written next. Its lines are fetched while exponentials are computed, in portions
     that the line-fill buffers hold: of softmax (4096, 1000), float32, 2.1 ns per element become 1.5.
     """
     total, error, count = slot(scratch, TOTAL, f64), slot(scratch, ERROR, f64), slot(scratch, COUNT, f64)
-    spare, base, up = slot(scratch, SPARE, f64), slot(scratch, AHEAD, i64), slot(scratch, BUFFER, T)
+    spare, lines, buffer = slot(scratch, SPARE, f64), slot(scratch, AHEAD, i64), slot(scratch, BUFFER, T)
+    base, magic, low = slot(scratch, FIRST, T), slot(scratch, MAGIC, T), slot(scratch, LOW, T)
     out, fetch = pointer(ahead[0], T), ahead[0] != 0 and ahead[2] == 1
     if fetch:
-        locate_rows_T(row, n, inner, ahead[1], ahead[3], base)
+        locate_rows_T(row, n, inner, ahead[1], ahead[3], lines)
+    choose_units_T(n, top, base, magic, low, unit)
     for l in range(pad(n)):
         total[l], error[l], count[l] = 0.0, 0.0, 0.0
     if n_classes < SHORT:
         for c in range(n_classes):
             x = offset(tile, c * width)
             if fetch:
-                prefetch_T(out, base, n * c // n_classes, n * (c + 1) // n_classes, 0, n_classes)
-            if keep:
-                exp_lanes_kept_T(x, n, top, up)
-            else:
-                exp_lanes_T(x, n, top, up)
-            sum_lanes_T(up, n, total, error, count)
+                prefetch_T(out, lines, n * c // n_classes, n * (c + 1) // n_classes, 0, n_classes)
+            y = offset(e, c * width) if keep else buffer
+            exp_lanes_T(x, n, top, base, magic, low, y)
+            sum_lanes_T(y, n, total, error, count)
     else:
         for l in range(n):
             for start in range(0, width, BLOCK):
                 m = min(BLOCK, width - start)
                 x = offset(tile, l * width + start)
+                y = offset(e, l * width + start) if keep else buffer
                 for c in range(0, m, PORTION):
                     if fetch:
-                        prefetch_T(out, base, l, l + 1, start + c, min(start + c + PORTION, n_classes))
-                    if keep:
-                        exp_row_kept_T(offset(x, c), min(PORTION, m - c), top[l], offset(up, c))
-                    else:
-                        exp_row_T(offset(x, c), min(PORTION, m - c), top[l], offset(up, c))
-                s, e, k = sum_block_T(up, m, T(1) / _down_T(), spare)
-                total[l], error[l] = two_sum(total[l], error[l] + e, s)
+                        prefetch_T(out, lines, l, l + 1, start + c, min(start + c + PORTION, n_classes))
+                    size = min(PORTION, m - c)
+                    exp_row_T(offset(x, c), size, top[l], base[l], magic[l], low[l], offset(y, c))
+                s, s_low, k = sum_block_T(y, m, spare)
+                total[l], error[l] = two_sum(total[l], error[l] + s_low, s)
                 count[l] += k
-    combine_T(n, total, error, count, sums, sums_low)
+    combine_T(n, unit, total, error, count, rest, sums, sums_low)
 
 
 # softmax (op 0), log_softmax (1), logsumexp (2)
 
 
+@inline
+def scale_T(e, a, a_low, most):
+    """e * (a + a_low) / UP, rounded once unless it is subnormal; most for the maximum."""
+    return select(e < T(0), most, (e * a + e * a_low) * T(1 / UP))
+
+
 @leaf
-def scale_lanes_T(x, width, n, n_classes, a, a_low):
+def scale_lanes_T(x, width, n, n_classes, a, a_low, most):
     restrict()
     for c in range(n_classes):
         for l in range(pad(n)):
-            x[c * width + l] = x[c * width + l] * a[l] + x[c * width + l] * a_low[l]
+            x[c * width + l] = scale_T(x[c * width + l], a[l], a_low[l], most[l])
 
 
 @leaf
-def scale_row_T(x, n, a, a_low):
-    """x * (a + a_low): the product is rounded once."""
+def scale_row_T(e, n, a, a_low, most, out):
     restrict()
-    for c in range(pad(n)):
-        x[c] = x[c] * a + x[c] * a_low
+    for c in range(n):
+        out[c] = scale_T(e[c], a, a_low, most)
 
 
 @leaf
-def scale_tile_T(tile, width, n, n_classes, a, a_low):
+def store_scaled_T(e, tile, width, view, row, n, n_classes, inner, base, a, a_low, most):
+    """Straight into rows that lie side by side, or by way of a tile."""
+    address, outer_step, step, inner_step = view
     if n_classes < SHORT:
-        scale_lanes_T(tile, width, n, n_classes, a, a_low)
+        scale_lanes_T(e, width, n, n_classes, a, a_low, most)
+        store_tile_T(e, width, view, row, n, n_classes, inner, base)
+    elif step == 1:
+        locate_rows_T(row, n, inner, outer_step, inner_step, base)
+        for l in range(n):
+            scale_row_T(offset(e, l * width), n_classes, a[l], a_low[l], most[l], offset(pointer(address, T), base[l]))
     else:
         for l in range(n):
-            scale_row_T(offset(tile, l * width), n_classes, a[l], a_low[l])
+            scale_row_T(offset(e, l * width), n_classes, a[l], a_low[l], most[l], offset(tile, l * width))
+        store_tile_T(tile, width, view, row, n, n_classes, inner, base)
 
 
 @leaf
@@ -362,25 +358,26 @@ def lower_tile_T(tile, width, n, n_classes, top, logs):
 
 
 @leaf
-def logsumexp_at_T(x, n_classes, step, top, log, log_low):
+def logsumexp_at_T(x, n_classes, step, top, log):
     """top + log; an infinite top decides, unless the row holds a NaN."""
     if abs(top) == T(inf):
         for c in range(n_classes):
             if isnan(x[c * step]):
                 return T(nan)
         return top
-    s, low = two_sum(f64(top), log_low, log)
-    return T(s + low)
+    return T(f64(top) + log)
 
 
 @entry
 def softmax_T(first_chunk, last_chunk, scratch, op, x, out, n_rows, chunk, partials, n_classes, inner, group, width):
     flags = hold_flags()
     row, base = slot(scratch, ROW, i64), slot(scratch, BASE, i64)
-    top, a, a_low = slot(scratch, TOP, T), slot(scratch, A, T), slot(scratch, A_LOW, T)
+    top, unit, rest = slot(scratch, TOP, T), slot(scratch, UNIT, f64), slot(scratch, REST, f64)
+    a, a_low, most = slot(scratch, A, T), slot(scratch, A_LOW, T), slot(scratch, MOST, T)
     sums, sums_low = slot(scratch, SUM, f64), slot(scratch, SUM_LOW, f64)
-    logs, logs_low, one = slot(scratch, LOG, f64), slot(scratch, LOG_LOW, f64), slot(scratch, FACTOR, f64)
+    logs, one = slot(scratch, LOG, f64), slot(scratch, FACTOR, f64)
     tile = slot(scratch, TILES, T)
+    e = offset(tile, width * (n_classes if n_classes < SHORT else group))
     for l in range(LANES):
         one[l] = 1.0
     for first in range(first_chunk * chunk, min(last_chunk * chunk, n_rows), group):
@@ -389,20 +386,19 @@ def softmax_T(first_chunk, last_chunk, scratch, op, x, out, n_rows, chunk, parti
             row[l] = first + l
         load_tile_T(x, row, n, n_classes, inner, base, tile, width, T(-inf))
         top_tile_T(tile, width, n, n_classes, top)
-        sums_tile_T(tile, op == 0, width, row, n, n_classes, inner, top, sums, sums_low, out, scratch)
+        sums_tile_T(tile, e, op == 0, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, out, scratch)
         if op == 0:
-            invert_T(n, one, sums, sums_low, a, a_low)
-            scale_tile_T(tile, width, n, n_classes, a, a_low)
-            store_tile_T(tile, width, out, row, n, n_classes, inner, base)
+            invert_T(n, one, rest, sums, sums_low, a, a_low, most)
+            store_scaled_T(e, tile, width, out, row, n, n_classes, inner, base, a, a_low, most)
             continue
-        logarithms_T(n, sums, sums_low, logs, logs_low)
+        logarithms_T(n, rest, logs)
         if op == 1:
             lower_tile_T(tile, width, n, n_classes, top, logs)
             store_tile_T(tile, width, out, row, n, n_classes, inner, base)
         else:
             for l in range(n):
                 begin = offset(pointer(x[0], T), base[l])
-                pointer(out[0], T)[row[l]] = logsumexp_at_T(begin, n_classes, x[2], top[l], logs[l], logs_low[l])
+                pointer(out[0], T)[row[l]] = logsumexp_at_T(begin, n_classes, x[2], top[l], logs[l])
     release_flags(flags)
 
 
@@ -607,8 +603,7 @@ def find_targets_T(n, row, target, class_weight, smoothing, n_classes, tile, wid
     for l in range(pad(n)):
         keep[l] = (1.0 - smoothing) * own[l]
         own[l] *= smoothing / n_classes
-        d, error = difference_T(tile[at[l]], top[l])
-        gap[l] = -(f64(d) + f64(error))
+        gap[l] = f64(top[l]) - f64(tile[at[l]])
 
 
 @leaf
@@ -638,27 +633,24 @@ def losses_T(n, z_loss, top, logs, keep, gap, spread, stretch, share, loss, pull
 
 
 @leaf
-def target_gradients_T(n, tile, at, keep, own, spread, pull, sums, sums_low, factor, grad):
+def target_gradients_T(n, gap, keep, own, spread, pull, rest, factor, grad):
     """The gradient of the target's logit; near probability 1, p - 1 is formed from the other classes."""
     restrict()
     for l in range(pad(n)):
-        e, s, w = f64(tile[at[l]]), sums[l], keep[l] + spread[l]
-        q, error = quotient_T(factor[l], s, sums_low[l])
-        others, low = two_sum(s, sums_low[l], -e)
+        e, s, w = exp_f64(-gap[l]), 1.0 + rest[l], keep[l] + spread[l]
+        others = select(gap[l] == 0.0, rest[l], (1.0 - e) + rest[l])
         near = (spread[l] - own[l]) * s + (pull[l] * e - w * others)
         far = (w + pull[l]) * e - (keep[l] + own[l]) * s
-        complement = 2.0 * e > s or spread[l] == 0.0
-        g = select(complement, near, far)
-        grad[l] = T(g * q + (g * error - select(complement, q * (w * low), 0.0)))
+        grad[l] = T(factor[l] * (select(2.0 * e > s or spread[l] == 0.0, near, far) / s))
 
 
 @leaf
-def dense_factors_T(n, keep, spread, pull, sums, sums_low, factor, b, scale, w):
+def dense_factors_T(n, keep, spread, pull, rest, factor, b, scale, w):
     """What dense_gradient_T calls so."""
     restrict()
     for l in range(pad(n)):
         v = keep[l] + spread[l]
-        b[l] = T((v * ((sums[l] - 1.0) + sums_low[l]) - pull[l]) / sums[l])
+        b[l] = T((v * rest[l] - pull[l]) / (1.0 + rest[l]))
         scale[l], w[l] = T(factor[l]), T(v)
 
 
@@ -671,12 +663,12 @@ def hessian_factors_T(n, keep, spread, pull, z_loss, sums, factor, a, b):
         b[l] = 2.0 * z_loss * factor[l] * inverse
 
 
-# grad_j = factor * ((w + pull) p_j - q_j), w = sum q; p - 1 = -(S - 1) / S for the p of a maximum.
+# grad_j = factor * ((w + pull) p_j - q_j), w = sum q; p - 1 = -rest / (1 + rest) for the p of a maximum.
 
 
 @inline
 def dense_gradient_T(e, q, a, scale, w, b):
-    return select(e == T(1), scale * ((w - q) - b), e * a - scale * q)
+    return select(e < T(0), scale * ((w - q) - b), e * a * T(1 / UP) - scale * q)
 
 
 @leaf
@@ -699,23 +691,24 @@ def dense_gradient_row_T(e, q, n, a, scale, w, b):
 
 
 @inline
-def hessian_T(e, sums, sums_low, a, b):
-    return T(f64(e) * (a * ((sums - f64(e)) + sums_low) + b * f64(e)))
+def hessian_T(e, unit, sums, sums_low, a, b):
+    v = select(e < T(0), unit, f64(e))
+    return T(v * (a * ((sums - v) + sums_low) + b * v))
 
 
 @leaf
-def hessian_lanes_T(e, h, width, n, n_classes, sums, sums_low, a, b):
+def hessian_lanes_T(e, h, width, n, n_classes, unit, sums, sums_low, a, b):
     restrict()
     for c in range(n_classes):
         for l in range(pad(n)):
-            h[c * width + l] = hessian_T(e[c * width + l], sums[l], sums_low[l], a[l], b[l])
+            h[c * width + l] = hessian_T(e[c * width + l], unit[l], sums[l], sums_low[l], a[l], b[l])
 
 
 @leaf
-def hessian_row_T(e, h, n, sums, sums_low, a, b):
+def hessian_row_T(e, h, n, unit, sums, sums_low, a, b):
     restrict()
     for c in range(pad(n)):
-        h[c] = hessian_T(e[c], sums, sums_low, a, b)
+        h[c] = hessian_T(e[c], unit, sums, sums_low, a, b)
 
 
 @leaf
@@ -728,13 +721,13 @@ def dense_gradient_tile_T(tile, q, width, n, n_classes, a, c, d, b):
 
 
 @leaf
-def hessian_tile_T(tile, h, width, n, n_classes, sums, sums_low, a, b):
+def hessian_tile_T(tile, h, width, n, n_classes, unit, sums, sums_low, a, b):
     if n_classes < SHORT:
-        hessian_lanes_T(tile, h, width, n, n_classes, sums, sums_low, a, b)
+        hessian_lanes_T(tile, h, width, n, n_classes, unit, sums, sums_low, a, b)
     else:
         for l in range(n):
             e, out = offset(tile, l * width), offset(h, l * width)
-            hessian_row_T(e, out, n_classes, sums[l], sums_low[l], a[l], b[l])
+            hessian_row_T(e, out, n_classes, unit[l], sums[l], sums_low[l], a[l], b[l])
 
 
 @entry
@@ -748,17 +741,17 @@ def cross_entropy_T(
     values, partial = pointer(value, T), pointer(partials, f64)
     row, base, at = slot(scratch, ROW, i64), slot(scratch, BASE, i64), slot(scratch, AT, i64)
     sums, sums_low = slot(scratch, SUM, f64), slot(scratch, SUM_LOW, f64)
-    logs, logs_low = slot(scratch, LOG, f64), slot(scratch, LOG_LOW, f64)
+    unit, rest, logs = slot(scratch, UNIT, f64), slot(scratch, REST, f64), slot(scratch, LOG, f64)
     loss, pull = slot(scratch, LOSS, f64), slot(scratch, PULL, f64)
     keep, own, gap = slot(scratch, KEEP, f64), slot(scratch, OWN, f64), slot(scratch, GAP, f64)
     spread, stretch = slot(scratch, SPREAD, f64), slot(scratch, STRETCH, f64)
     share, factor = slot(scratch, SHARE, f64), slot(scratch, FACTOR, f64)
     wide, wide2 = slot(scratch, TOTAL, f64), slot(scratch, ERROR, f64)
-    top, a, a_low = slot(scratch, TOP, T), slot(scratch, A, T), slot(scratch, A_LOW, T)
+    top, a, a_low, most = slot(scratch, TOP, T), slot(scratch, A, T), slot(scratch, A_LOW, T), slot(scratch, MOST, T)
     b, c, d = slot(scratch, B, T), slot(scratch, C, T), slot(scratch, D, T)
     tile = slot(scratch, TILES, T)
     size = width * (n_classes if n_classes < SHORT else group)
-    q, h = offset(tile, size), offset(tile, 2 * size)
+    e, q, h = offset(tile, size), offset(tile, 2 * size), offset(tile, 3 * size)
     indexed, dense, derivatives = target != 0, target == 0 or smoothing != 0.0, grad[0] != 0 or hess[0] != 0
     for l in range(LANES):
         keep[l], own[l], gap[l], spread[l], stretch[l] = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -786,8 +779,8 @@ def cross_entropy_T(
             spread_tile_T(tile, q, width, n, n_classes, smoothing, weights, not indexed, top, spread, stretch, scratch)
         if indexed:
             find_targets_T(n, row, classes, weights, smoothing, n_classes, tile, width, top, at, keep, own, gap)
-        sums_tile_T(tile, derivatives, width, row, n, n_classes, inner, top, sums, sums_low, grad, scratch)
-        logarithms_T(n, sums, sums_low, logs, logs_low)
+        sums_tile_T(tile, e, derivatives, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, grad, scratch)
+        logarithms_T(n, rest, logs)
         losses_T(n, z_loss, top, logs, keep, gap, spread, stretch, share, loss, pull)
         total, error = sum_losses_T(loss, n)
         add_partial(partial, first // chunk, total, error)
@@ -796,24 +789,24 @@ def cross_entropy_T(
                 values[row[l]] = T(loss[l])
         if hess[0] != 0:
             hessian_factors_T(n, keep, spread, pull, z_loss, sums, factor, wide, wide2)
-            hessian_tile_T(tile, h, width, n, n_classes, sums, sums_low, wide, wide2)
+            hessian_tile_T(e, h, width, n, n_classes, unit, sums, sums_low, wide, wide2)
             store_tile_T(h, width, hess, row, n, n_classes, inner, base)
         if grad[0] == 0:
             continue
         if indexed:
-            target_gradients_T(n, tile, at, keep, own, spread, pull, sums, sums_low, factor, top)
+            target_gradients_T(n, gap, keep, own, spread, pull, rest, factor, top)
         for l in range(pad(n)):
             wide[l] = factor[l] * (keep[l] + spread[l] + pull[l])
-        invert_T(n, wide, sums, sums_low, a, a_low)
+        invert_T(n, wide, rest, sums, sums_low, a, a_low, most)
         if dense:
-            dense_factors_T(n, keep, spread, pull, sums, sums_low, factor, b, c, d)
-            dense_gradient_tile_T(tile, q, width, n, n_classes, a, c, d, b)
+            dense_factors_T(n, keep, spread, pull, rest, factor, b, c, d)
+            dense_gradient_tile_T(e, q, width, n, n_classes, a, c, d, b)
+            store_tile_T(e, width, grad, row, n, n_classes, inner, base)
         else:
-            scale_tile_T(tile, width, n, n_classes, a, a_low)
+            store_scaled_T(e, tile, width, grad, row, n, n_classes, inner, base, a, a_low, most)
         if indexed:
             for l in range(n):
-                tile[at[l]] = top[l]
-        store_tile_T(tile, width, grad, row, n, n_classes, inner, base)
+                pointer(grad[0], T)[base[l] + classes[row[l]] * grad[2]] = top[l]
     release_flags(flags)
 
 

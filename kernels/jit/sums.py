@@ -56,21 +56,21 @@ def quotient_f64(a, s, error):
     return q, select(isnan(rest), 0.0, rest)
 
 
-# Sums of a block of exponentials: (total, error, count), where the ones, which are the maximum's, are counted apart.
+# Sums of a block of exponentials: (total, error, count), where the maxima, which stand as -1, are counted apart.
 
 
 @summing
-def sum_block_f32(e, n, one, spare):
+def sum_block_f32(e, n, spare):
     restrict()
     total, count = 0.0, float32(0)
     for c in range(pad(n)):
-        total += float64(select(e[c] == one, float32(0), e[c]))
-        count += select(e[c] == one, float32(1), float32(0))
+        total += float64(select(e[c] < float32(0), float32(0), e[c]))
+        count += select(e[c] < float32(0), float32(1), float32(0))
     return total, 0.0, float64(count)
 
 
 @leaf
-def sum_block_f64(e, n, one, spare):
+def sum_block_f64(e, n, spare):
     restrict()
     for l in range(48):
         spare[l] = 0.0
@@ -78,8 +78,8 @@ def sum_block_f64(e, n, one, spare):
     for c in range(0, n, 16):
         for l in range(lanes):
             v = e[c + l]
-            spare[l], spare[16 + l] = two_sum(spare[l], spare[16 + l], select(v == one, 0.0, v))
-            spare[32 + l] += select(v == one, 1.0, 0.0)
+            spare[l], spare[16 + l] = two_sum(spare[l], spare[16 + l], select(v < 0.0, 0.0, v))
+            spare[32 + l] += select(v < 0.0, 1.0, 0.0)
     total, error, count = 0.0, 0.0, 0.0
     for l in range(16):
         total, error = two_sum(total, error, spare[l])
