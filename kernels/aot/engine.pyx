@@ -583,6 +583,7 @@ def nll_loss(str mode, x, target, class_weight, row_weight, upstream, ignore_ind
 
 
 include "calls.pxi"
+include "lines.pxi"
 
 
 # ---- sequences ----------------------------------------------------------------------------------------------------

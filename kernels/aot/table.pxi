@@ -59,6 +59,31 @@ cdef struct Ctc:
 ctypedef void (*ctc_t)(const Ctc* job, Py_ssize_t sequence, double* scratch, const void* x) noexcept nogil
 ctypedef Py_ssize_t (*ctc_scratch_t)(const Ctc* job, Py_ssize_t sequence) noexcept nogil
 
+# Row losses of margin.pxi: contiguous rows, up to three inputs.
+cdef enum:
+    MULTI_MARGIN, CRAMMER_SINGER, COSINE, NORM, NORM_P, BRIER, ENTROPY, ENTROPY_OF_LOGITS, FOCAL, N_STAGED
+    MULTILABEL_MARGIN = N_STAGED
+    TILE = 512            # numbers of a tile
+
+cdef struct Lines:
+    Py_ssize_t n_rows, n_classes, n_inputs
+    int op
+    bint want_grad, want_hess
+    const void* x[3]
+    void* grad[3]
+    void* hess[3]
+    const int64_t* target           # class indices, their lists, or signs; NULL for none
+    int64_t ignore_index
+    const void* class_weight
+    const void* row_weight
+    const void* upstream
+    void* value
+    double params[4]
+    double scale
+
+# Rows begin..end; scratch has room for two long rows in float64; sum = compensated [hi, lo].
+ctypedef void (*lines_t)(const Lines* job, Py_ssize_t begin, Py_ssize_t end, double* scratch, double* sum) noexcept nogil
+
 cdef struct Table:
     const char* isa
     kernel_t activation[MAX_FORMULAS][2][3]
@@ -70,3 +95,4 @@ cdef struct Table:
     rows_t rows[N_ROW_OPS][2]
     ctc_t ctc[2]
     ctc_scratch_t ctc_scratch
+    lines_t lines[2][2]   # staged, multilabel margin

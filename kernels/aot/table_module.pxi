@@ -10,6 +10,7 @@ include "formulas.pxi"
 include "kernels.pxi"
 include "rows.pxi"
 include "ctc.pxi"
+include "margin.pxi"
 
 
 cdef double sum_of(const real* values, Py_ssize_t n) noexcept nogil:
@@ -63,6 +64,7 @@ def table():
 fill_elementwise(&TABLE)
 fill_rows(&TABLE)
 fill_ctc(&TABLE)
+fill_lines(&TABLE)
 TABLE.sum[0], TABLE.sum[1] = <sum_t> sum_of[float], <sum_t> sum_of[double]
 TABLE.outside[0], TABLE.outside[1] = <outside_t> count_outside[float], <outside_t> count_outside[double]
 TABLE.weigh[0], TABLE.weigh[1] = <weigh_t> weigh_by[float], <weigh_t> weigh_by[double]

@@ -536,3 +536,8 @@ def _bell_up(x, k):
     a, b = -k * h * h, -k * (x - h) * (x + h)
     hi = a + b
     return _exp_split_up(hi, (a - hi) + b)
+
+
+def _power(r, p):
+    """r^p of r >= 0; a power of 1 is 1 and so is r^0, at the ends too: 1^inf = 0^0 = 1."""
+    return select(r == 1, 1.0, select(p == 0, 1.0, exp(p * log(r))))
