@@ -114,3 +114,30 @@ def row_slabs(arrays, axis, dtype, outputs):
         for out, block in zip(moved[len(arrays) :], outs, strict=True):
             if out is not None:
                 out[index if shape else ...] = block[:, :, 0] if shape else block[0, :, 0]
+
+
+def line_slabs(arrays, dtypes, outputs, axis, dtype):
+    """Runs of rows along an axis, as contiguous (rows, C) arrays: (inputs, outputs, range of the rows); outputs are None or of
+    the inputs' shape, and written back after each run.
+    """
+    ndim = max(arrays[0].ndim, 1)
+    moved = [None if a is None else np.moveaxis(a.reshape(a.shape or 1), axis % ndim, -1) for a in (*arrays, *outputs)]
+    n, shape = len(arrays), moved[0].shape
+    n_rows, n_classes = math.prod(shape[:-1]), shape[-1]
+    ins, outs = moved[:n], moved[n:]
+    if all(map(direct, ins, dtypes)) and all(direct(o, dtype) for o in outs):
+        flat = [None if a is None else a.reshape(n_rows, n_classes) for a in moved]
+        yield flat[:n], flat[n:], slice(None)
+        return
+    step = 1
+    while step * n_classes < SLAB:
+        step *= 2
+    for begin in range(0, n_rows, step):
+        part = slice(begin, min(begin + step, n_rows))
+        index = np.unravel_index(np.arange(n_rows)[part], shape[:-1]) if len(shape) > 1 else (None,)
+        pieces = [np.ascontiguousarray(a[index], dtype=t) for a, t in zip(ins, dtypes, strict=True)]
+        fresh = [None if o is None else np.empty(pieces[0].shape, dtype) for o in outs]
+        yield pieces, fresh, part
+        for out, piece in zip(outs, fresh, strict=True):
+            if out is not None:
+                out[index if len(shape) > 1 else ...] = piece if len(shape) > 1 else piece[0]

@@ -223,10 +223,10 @@ def class_indices(target):
     return np.ascontiguousarray(target, dtype=np.int64)
 
 
-def bad_index(target, position, n_classes, ignore_index):
+def bad_index(target, position, n_classes, ignore_index, ignoring="or ignore_index"):
     """The IndexError for target.flat[position]."""
     where = ", ".join(map(str, np.unravel_index(position, target.shape))) if target.ndim else "()"
-    ignored = "" if ignore_index is None else f" or ignore_index ({ignore_index})"
+    ignored = "" if ignore_index is None else f" {ignoring} ({ignore_index})"
     raise IndexError(f"target[{where}] is {target.reshape(-1)[position]}; class indices must be in [0, {n_classes}){ignored}")
 
 

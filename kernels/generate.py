@@ -507,7 +507,7 @@ def numba_primitives():
 
 def numba_kernels():
     """The hand-written kernels of kernels/jit, below the lines in their files: once, and once per dtype."""
-    texts = [(HERE / "jit" / name).read_text() for name in ("rows.py", "elementwise.py", "ctc.py")]
+    texts = [(HERE / "jit" / name).read_text() for name in ("rows.py", "elementwise.py", "ctc.py", "margin.py")]
     heads, _, bodies = zip(*(text.partition("# The text of one dtype\n") for text in texts))
     once = "".join(head.partition("# The text of both dtypes\n")[2] for head in heads)
     each = "".join(bodies)

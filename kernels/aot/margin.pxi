@@ -227,11 +227,17 @@ cdef inline const double* second_of(Tiles* t, Py_ssize_t pair) noexcept nogil:
     return t.x[1 if pair == 0 else 2]
 
 
+cdef inline Py_ssize_t limit_of(const Lines* job, const Group* g, Py_ssize_t n, Py_ssize_t start) noexcept nogil:
+    """How many numbers of the tile there are: beyond them eps would count as a difference."""
+    return n * LANES if g.lanes > 1 else job.n_classes - start
+
+
 cdef void norm_reduce(const Lines* job, Group* g, int step, Tiles* t, Py_ssize_t n, Py_ssize_t start) noexcept nogil:
     cdef double total[LANES]
     cdef const double* x
     cdef const double* y
     cdef Py_ssize_t i, l, pair
+    cdef Py_ssize_t limit = limit_of(job, g, n, start)
     cdef double d, eps = job.params[1]
     for pair in range(pairs_of(job)):
         x, y = first_of(t, pair), second_of(t, pair)
@@ -239,7 +245,7 @@ cdef void norm_reduce(const Lines* job, Group* g, int step, Tiles* t, Py_ssize_t
             total[l] = 0
         for i in range(n):
             for l in range(LANES):
-                d = x[i * LANES + l] - y[i * LANES + l] + eps
+                d = x[i * LANES + l] - y[i * LANES + l] + (eps if i * LANES + l < limit else 0.0)
                 total[l] += _term_f64(d, job.params[0])
         add_to(g.sum[pair], total)
 
@@ -251,6 +257,7 @@ cdef void norm_p_reduce(const Lines* job, Group* g, int step, Tiles* t, Py_ssize
     cdef const double* x
     cdef const double* y
     cdef Py_ssize_t i, l, pair
+    cdef Py_ssize_t limit = limit_of(job, g, n, start)
     cdef double d, p = job.params[0], eps = job.params[1]
     for pair in range(pairs_of(job)):
         x, y = first_of(t, pair), second_of(t, pair)
@@ -259,13 +266,15 @@ cdef void norm_p_reduce(const Lines* job, Group* g, int step, Tiles* t, Py_ssize
         if step == 0:
             for i in range(n):
                 for l in range(LANES):
-                    top[l] = larger(abs_f64(x[i * LANES + l] - y[i * LANES + l] + eps), top[l])
+                    d = x[i * LANES + l] - y[i * LANES + l] + (eps if i * LANES + l < limit else 0.0)
+                    top[l] = larger(abs_f64(d), top[l])
             for l in range(LANES):
                 g.top[pair][l] = top[l]
         else:
             for i in range(n):
                 for l in range(LANES):
-                    total[l] += _power_f64(_ratio_f64(x[i * LANES + l] - y[i * LANES + l] + eps, top[l]), p)
+                    d = x[i * LANES + l] - y[i * LANES + l] + (eps if i * LANES + l < limit else 0.0)
+                    total[l] += _power_f64(_ratio_f64(d, top[l]), p)
             add_to(g.sum[pair], total)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from .._generated import numba_formulas
 from .._generated.registry import ACTIVATIONS
+from . import layout
 from .layout import BLOCK, CHUNK, CTC_FRAME, CTC_ROWS, LANES, LOSS_SCRATCH_BYTES, SCRATCH_BYTES, SHORT, TILE, TILES, ctc_width
 from .primitives import float32, float64, kernel_address
 from .threads import get_num_threads, native, run, set_num_threads
@@ -21,6 +22,7 @@ __all__ = [
     "loss",
     "name",
     "nll_loss",
+    "row_loss",
     "set_num_threads",
     "softmax",
     "softmax_backward",
@@ -207,6 +209,45 @@ def _frames(array):
     if array is None:
         return None, 0, 0
     return array, array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
+
+
+# Whole rows
+
+LINE_OPS = {  # code, passes over a row, how its own class is used, what stands beyond the end of a row
+    "multi_margin": (layout.MULTI_MARGIN, 1, layout.REMOVED, -np.inf),
+    "crammer_singer": (layout.CRAMMER_SINGER, 2, layout.REMOVED, -np.inf),
+    "cosine": (layout.COSINE, 1, layout.NO_CLASS, 0.0),
+    "norm": (layout.NORM, 1, layout.NO_CLASS, 0.0),
+    "norm_p": (layout.NORM_P, 2, layout.NO_CLASS, 0.0),
+}
+
+
+def row_loss(
+    op, params, inputs, target, ignore_index, class_weight, row_weight, upstream, scale, value, grads, hesses, acc
+):
+    """A loss of contiguous rows (n, C) against int64 targets; value, grads, hesses are filled, acc gains the sum."""
+    x = inputs[0]
+    n_rows, n_classes = x.shape
+    chunk = 1
+    while 2 * chunk * n_classes <= layout.CHUNK // 4 and chunk < n_rows:
+        chunk *= 2
+    arrays = [tuple((*map(native, group or ()), 0, 0, 0)[:3]) for group in (inputs, grads, hesses)]
+    params = (*map(float, params), 0.0, 0.0, 0.0, 0.0)[:4]
+    partials = np.zeros((-(-n_rows // chunk), 2))
+    if op == "multilabel_margin":
+        kernel, scratch = "multilabel_margin", 16 * (n_classes + 16)
+        arguments = (*arrays, target, row_weight, upstream, value, scale)
+    else:
+        code, steps, own_class, filler = LINE_OPS[op]
+        n_pairs = 1 if len(inputs) == 2 else 3 if params[3] else 2
+        kernel, scratch = "row_loss", layout.LINE_SCRATCH
+        arguments = (code, steps, own_class, filler, len(inputs), n_pairs, *arrays, target, ignore_index,
+                     class_weight, row_weight, upstream, value, params, scale)  # fmt: skip
+    run(
+        _kernel(kernel, x), len(partials), 4 * n_rows * max(n_classes, 1), scratch, *arguments,
+        n_rows, n_classes, chunk, partials, keep=(inputs, grads, hesses),
+    )  # fmt: skip
+    _accumulate(acc, partials)
 
 
 # Optimizer steps

@@ -44,3 +44,18 @@ CTC_KEPT = 16  # frames between two normalisations: m stays within 2^40
 def ctc_width(n_labels):
     """Length of a row: the labels and a blank in whole vectors, a vector before and one after them."""
     return (n_labels + 16) // 16 * 16 + 32
+
+
+# Whole rows: arrays over the rows of a tile, then the tiles of three inputs, their gradients and Hessians, all in float64.
+LINE_SHORT = 32  # rows of so few classes stand side by side
+LINE_WIDTH = 64  # so many of them
+LINE_TILE = LINE_SHORT * LINE_WIDTH  # numbers of a tile
+MULTI_MARGIN, CRAMMER_SINGER, COSINE, NORM, NORM_P, BRIER, ENTROPY, ENTROPY_OF_LOGITS, FOCAL = range(9)
+NO_CLASS, READ, REMOVED, MARKED = range(4)  # the target's own number: none, used as it is, set to -inf, 1 in a second input
+(LINE_Y, LINE_USED, LINE_OWN, LINE_W, LINE_U, LINE_UP, LINE_AT, LINE_LOSS, LINE_TOP) = range(9)
+LINE_SUM = LINE_TOP + 3
+LINE_OWN_GRAD = LINE_SUM + 4
+LINE_OWN_HESS = LINE_OWN_GRAD + 1
+LINE_F = LINE_OWN_HESS + 1
+LINE_TILES = LINE_F + 12
+LINE_SCRATCH = 8 * (LANES * LINE_TILES + 9 * LINE_TILE)
