@@ -8,6 +8,8 @@ one `Case(...)` here and one scalar function in reference.py; everything else fo
     elementwise  loss(x, y, ...), all derivatives   reference: scalar function, differentiated twice
     pair         loss(x, y, z, ...), gradients by two of them: `by`   reference: the same
     softmax      f(x, axis), .backward              reference: arrays
+    lines        loss(x, ..., target, ...)          reference: one row's scalar, differentiated (ref.row_terms)
+    pairs        f(x1, x2), .backward               reference: one row's scalar, differentiated
     rows         loss(x, target, ...)               reference: reference.Terms
     optimizer    Rule(params, ...).step(grads)      reference: param, grad, state -> param
     step         rule_step(param, grad, states...)  reference: the same
@@ -254,6 +256,33 @@ def adaptive_classes(rng, dtype, shape):
     return x, rng.integers(0, n_classes, n), head, [tuple(tails[:2]), tuple(tails[2:])], cutoffs
 
 
+def rows_of_scores(rng, dtype, shape):
+    return rng.standard_normal(shape).astype(dtype), rng.integers(0, shape[1], shape[0])
+
+
+def rows_of_labels(rng, dtype, shape):
+    """Each row lists up to four labels; what follows -1 means nothing."""
+    lists = np.array([rng.permutation(shape[1]) for _ in range(shape[0])])
+    lists[np.arange(shape[0]), rng.integers(0, min(5, shape[1]), shape[0])] = -1
+    return rng.standard_normal(shape).astype(dtype), lists
+
+
+def rows_of_pairs(rng, dtype, shape):
+    return tuple(rng.standard_normal((2, *shape)).astype(dtype))
+
+
+def rows_of_signed_pairs(rng, dtype, shape):
+    return *rows_of_pairs(rng, dtype, shape), rng.choice([-1, 1], shape[0])
+
+
+def rows_of_triplets(rng, dtype, shape):
+    return tuple(rng.standard_normal((3, *shape)).astype(dtype))
+
+
+def signed(rng, dtype, shape):
+    return heavy(rng, dtype, shape), rng.choice([-1, 1], shape).astype(dtype)
+
+
 def tensors(rng, dtype, shape):
     """A parameter and three gradients."""
     return heavy(rng, dtype, shape), *heavy(rng, dtype, (3, *shape))
@@ -439,6 +468,53 @@ OPTIMIZERS = (
     Case(
         name="optim.clip_grad_norm", family="clip", reference=ref_optim.clip_grad_norm, inputs=tensors, ulp=ARITHMETIC,
         params=({"max_norm": 1.0}, {"max_norm": 1e6}, {"max_norm": 0.5, "norm_type": np.inf}),
+    ),
+)  # fmt: skip
+
+# Rows are computed in float64: float32 results round once; in float64 sums of some terms near 1 round a few times
+_LINES = {
+    "family": "lines",
+    "ulp": Ulp((1, 8), (1, 16), (2, 24)),
+    "shapes": ((18, 3), (2, 37)),
+    "by": (0,),
+    "bench": ((4096, 100),),
+}
+LINES = (
+    Case(
+        name="hinge_loss", family="elementwise", reference=ref.hinge_loss, inputs=signed, ulp=ARITHMETIC,
+        kinks=(((1.0, 1.0), 0.0, 0.0, 0.0),),
+    ),
+    Case(
+        name="squared_hinge_loss", family="elementwise", reference=ref.squared_hinge_loss, inputs=signed,
+        ulp=ARITHMETIC, kinks=(((1.0, 1.0), 0.0, 0.0, 0.0),),
+    ),
+    Case(name="hinge_loss", label="classes", reference=ref.hinge_loss, inputs=rows_of_scores, **_LINES),
+    Case(
+        name="squared_hinge_loss", label="classes", reference=ref.squared_hinge_loss, inputs=rows_of_scores, **_LINES
+    ),
+    Case(
+        name="multi_margin_loss", reference=ref.multi_margin_loss, inputs=rows_of_scores,
+        params=({}, {"p": 2, "margin": 0.5}), **_LINES,
+    ),
+    Case(
+        name="multilabel_margin_loss", reference=ref.multilabel_margin_loss, inputs=rows_of_labels, **_LINES
+    ),
+    Case(
+        name="cosine_embedding_loss", reference=ref.cosine_embedding_loss, inputs=rows_of_signed_pairs,
+        params=({}, {"margin": 0.25}), **_LINES | {"by": (0, 1)},
+    ),
+    Case(
+        name="triplet_margin_loss", reference=ref.triplet_margin_loss, inputs=rows_of_triplets,
+        params=({}, {"margin": 2.0, "swap": True, "eps": 0.125}, {"p": 1.0}, {"p": np.inf, "swap": True}, {"p": 3.0}),
+        **_LINES | {"by": (0, 1, 2)},
+    ),
+    Case(
+        name="pairwise_distance", reference=ref.pairwise_distance, inputs=rows_of_pairs,
+        params=({"eps": 0.125}, {"p": 1.5}), **_LINES | {"family": "pairs", "by": (0, 1)},
+    ),
+    Case(
+        name="cosine_similarity", reference=ref.cosine_similarity, inputs=rows_of_pairs,
+        **_LINES | {"family": "pairs", "by": (0, 1)},
     ),
 )  # fmt: skip
 
@@ -650,6 +726,7 @@ CASES = (
         name="adaptive_log_softmax_with_loss", family="linear", reference=ref.adaptive_log_softmax_with_loss,
         inputs=adaptive_classes, ulp=LINEAR, shapes=((7, 8, 20),), bench=((128, 64, 20_000),),
     ),
+    *LINES,
     *OPTIMIZERS,
 )  # fmt: skip
 

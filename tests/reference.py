@@ -583,3 +583,83 @@ def _per_row(sample_weight, ndim):
     """One weight per row, shaped to multiply an unreduced loss of `ndim` axes."""
     sample_weight = np.asarray(sample_weight)
     return sample_weight.reshape(sample_weight.shape + (1,) * (ndim - sample_weight.ndim))
+
+
+# Losses of whole rows: (vectors of one row, their target) -> scalar; `row_terms` differentiates them
+
+
+def multi_margin_loss(x, target, *, weight=None, p=1, margin=1.0):
+    w = 1 if weight is None else weight[target]
+    excess = [margin - x[target] + x[j] for j in range(len(x)) if j != target]
+    return w * sum((max(mp.mpf(0), e) ** int(p) for e in excess), mp.mpf(0)) / len(x)
+
+
+def multilabel_margin_loss(x, target):
+    labels = list(target[: list(target).index(-1)] if -1 in target else target)
+    others = [j for j in range(len(x)) if j not in labels]
+    return sum((max(mp.mpf(0), 1 - x[t] + x[j]) for t in labels for j in others), mp.mpf(0)) / len(x)
+
+
+def hinge_loss(x, target):
+    """Of one sign, or Crammer and Singer's of a class."""
+    if np.ndim(x) == 0:
+        return max(mp.mpf(0), 1 - target * x)
+    return max(mp.mpf(0), 1 + max([x[j] for j in range(len(x)) if j != target], default=-INF) - x[target])
+
+
+def squared_hinge_loss(x, target):
+    return hinge_loss(x, target) ** 2
+
+
+def cosine_similarity(x, y, *, eps=1e-8, axis=-1):
+    return _dot(x, y) / (max(mp.sqrt(_dot(x, x)), eps) * max(mp.sqrt(_dot(y, y)), eps))
+
+
+def cosine_embedding_loss(x, y, target, *, margin=0.0):
+    small = mp.mpf(1e-12)
+    cosine = _dot(x, y) / mp.sqrt((_dot(x, x) + small) * (_dot(y, y) + small))
+    return 1 - cosine if target == 1 else max(mp.mpf(0), cosine - margin)
+
+
+def _dot(x, y):
+    return sum((a * b for a, b in zip(x, y)), mp.mpf(0))
+
+
+def pairwise_distance(x, y, *, p=2.0, eps=1e-6):
+    differences = [abs(a - b + eps) for a, b in zip(x, y)]
+    if p == np.inf:
+        return max(differences)
+    return sum((d**p for d in differences), mp.mpf(0)) ** (1 / mp.mpf(p))
+
+
+def triplet_margin_loss(anchor, positive, negative, *, margin=1.0, p=2.0, eps=1e-6, swap=False):
+    def distance(x, y):
+        return pairwise_distance(x, y, p=p, eps=eps)
+
+    away = distance(anchor, negative)
+    if swap:
+        away = min(away, distance(positive, negative))
+    return max(mp.mpf(0), margin + distance(anchor, positive) - away)
+
+
+def row_terms(loss, n_inputs, *arguments, where=None, sample_weight=None, **keywords):
+    """Terms of a loss of rows: gradients and Hessians are tuples, one array for each of the first n_inputs arguments."""
+    inputs, targets = [lift(a) for a in arguments[:n_inputs]], arguments[n_inputs:]
+    n = len(inputs[0])
+    value = np.empty(n, dtype=object)
+    slopes, curves = ([np.zeros(x.shape, dtype=object) for x in inputs] for _ in range(2))
+    for r in range(n):
+        rows, rest = [list(x[r]) for x in inputs], [t[r] for t in targets]
+
+        def at(t, k, j, rows=rows, rest=rest):
+            moved = [list(x) for x in rows]
+            moved[k][j] = t
+            return loss(*moved, *rest, **keywords)
+
+        value[r] = loss(*rows, *rest, **keywords)
+        for k, j in np.ndindex(len(inputs), len(rows[0])):
+            slopes[k][r, j] = mpmath.diff(lambda t, k=k, j=j: at(t, k, j), rows[k][j])
+            curves[k][r, j] = mpmath.diff(lambda t, k=k, j=j: at(t, k, j), rows[k][j], 2)
+    row = _where(True if where is None else where, lift(np.ones(n) if sample_weight is None else sample_weight), 0)
+    grads, hesses = (tuple(a * row[:, None] for a in part) for part in (slopes, curves))
+    return Terms(value * row, row, grads, hesses, None)

@@ -1,8 +1,7 @@
 # Row losses of margin.pxi: their jobs, and plain calls of them.
 
-cdef dict LINE_OPS = {"multi_margin": MULTI_MARGIN, "crammer_singer": CRAMMER_SINGER, "cosine": COSINE, "norm": NORM,
-                      "norm_p": NORM_P, "brier": BRIER, "entropy": ENTROPY, "entropy_of_logits": ENTROPY_OF_LOGITS,
-                      "focal": FOCAL, "multilabel_margin": MULTILABEL_MARGIN}
+cdef dict LINE_OPS = {"multi_margin": MULTI_MARGIN, "crammer_singer": CRAMMER_SINGER, "cosine": COSINE, "norm": NORM, "norm_p": NORM_P,
+                      "multilabel_margin": MULTILABEL_MARGIN}
 
 cdef struct LinesJob:
     Lines lines

@@ -3,12 +3,11 @@
 # Rows are contiguous and computed in float64, whatever their dtype, so that a float32 result rounds once. A tile is TILE
 # numbers of an input: up to LANES short rows side by side, class c of row l at c * LANES + l, or neighbours of one long row.
 # A loss is three functions: reduce (maxima and sums, lane by lane, in one or two passes), finish (losses and factors, a row
-# a lane), derive (gradient and Hessian). Their formulas are in formulas/margin.py and formulas/classification.py.
+# a lane), derive (gradient and Hessian). Their formulas are in formulas/margin.py.
 
 cdef enum:
     SUMS = 4
     FACTORS = 16
-    READ, REMOVED, MARKED          # the target's own number: used as it is, set to -inf, the one of a one-hot second input
 
 cdef struct Group:                 # what is known of the rows of a tile
     Py_ssize_t lanes               # LANES short rows, or 1 long row
@@ -41,7 +40,7 @@ cdef struct Stages:
     finish_t finish
     derive_t derive
     int steps
-    int own                        # READ, REMOVED or MARKED; -1: there is no class of its own
+    bint own                       # there is a target class, whose score is taken out of the others
     double filler                  # beyond the end of a row
 
 cdef Stages STAGES[N_STAGED]
@@ -155,23 +154,17 @@ cdef void crammer_singer_derive(const Lines* job, const Group* g, Tiles* t, Py_s
 
 # ---- cosine similarity and embedding loss --------------------------------------------------------------------------
 
-cdef void cosine_reduce(const Lines* job, Group* g, int step, Tiles* t, Py_ssize_t n, Py_ssize_t start) noexcept nogil:
-    cdef double dot[LANES]
-    cdef double square[LANES]
-    cdef double other[LANES]
+cdef void cosine_sums(f64_array x, f64_array y, Py_ssize_t n, f64_array dot, f64_array square, f64_array other) noexcept nogil:
     cdef Py_ssize_t i, l
-    cdef double x, y
-    for l in range(LANES):
-        dot[l] = square[l] = other[l] = 0
     for i in range(n):
         for l in range(LANES):
-            x, y = t.x[0][i * LANES + l], t.x[1][i * LANES + l]
-            dot[l] += x * y
-            square[l] += x * x
-            other[l] += y * y
-    add_to(g.sum[0], dot)
-    add_to(g.sum[1], square)
-    add_to(g.sum[2], other)
+            dot[l] += x[i * LANES + l] * y[i * LANES + l]
+            square[l] += x[i * LANES + l] * x[i * LANES + l]
+            other[l] += y[i * LANES + l] * y[i * LANES + l]
+
+
+cdef void cosine_reduce(const Lines* job, Group* g, int step, Tiles* t, Py_ssize_t n, Py_ssize_t start) noexcept nogil:
+    cosine_sums(t.x[0], t.x[1], n, g.sum[0], g.sum[1], g.sum[2])
 
 
 cdef inline double held(double square, double eps) noexcept nogil:
@@ -364,11 +357,11 @@ cdef inline void load_group(const Lines* job, const Stages* s, Py_ssize_t r, Py_
     for l in range(g.lanes):
         g.u[l] = 0.0 if l >= rows else (<const real*> job.row_weight)[r + l] if job.row_weight != NULL else 1.0
         g.y[l] = job.target[r + l] if job.target != NULL and l < rows else 0
-        g.used[l] = g.u[l] != 0 and (s.own < 0 or g.y[l] != job.ignore_index)
+        g.used[l] = g.u[l] != 0 and (not s.own or g.y[l] != job.ignore_index)
         g.up[l] = job.scale * g.u[l]
         if job.upstream != NULL and g.used[l]:
             g.up[l] *= (<const real*> job.upstream)[r + l]
-        if s.own >= 0 and g.used[l] and job.target != NULL:
+        if s.own and g.used[l]:
             g.own[l] = (<const real*> job.x[0])[(r + l) * job.n_classes + g.y[l]]
             if job.class_weight != NULL:
                 g.w[l] = (<const real*> job.class_weight)[g.y[l]]
@@ -432,7 +425,7 @@ cdef inline void load_tiles(const Lines* job, const Stages* s, const Group* g, T
                 tile[c] = x[start + c]
             for c in range(size, (size + LANES - 1) // LANES * LANES):
                 tile[c] = s.filler
-    if s.own == REMOVED:
+    if s.own:
         for l in range(g.lanes):
             put_own(g, t.x[0], l, start, size, -INFINITY)
 
@@ -451,7 +444,7 @@ cdef inline void write_tile(const Lines* job, const Group* g, double* t, real* o
 cdef inline void write_tiles(const Lines* job, const Stages* s, const Group* g, Tiles* t, Py_ssize_t r, Py_ssize_t rows, Py_ssize_t start,
                              Py_ssize_t size, const real* like) noexcept nogil:
     cdef Py_ssize_t k, l
-    if s.own == READ or s.own == REMOVED:
+    if s.own:
         for l in range(g.lanes):
             put_own(g, t.grad[0], l, start, size, g.own_grad[l])
             put_own(g, t.hess[0], l, start, size, g.own_hess[l])
@@ -619,15 +612,15 @@ cdef void multilabel_f64(const Lines* job, Py_ssize_t begin, Py_ssize_t end, dou
     multilabel_rows[double](job, begin, end, scratch, acc, NULL)
 
 
-cdef void stage(int op, reduce_t reduce, finish_t finish, derive_t derive, int steps, int own, double filler) noexcept:
+cdef void stage(int op, reduce_t reduce, finish_t finish, derive_t derive, int steps, bint own, double filler) noexcept:
     cdef Stages* s = &STAGES[op]
     s.reduce, s.finish, s.derive, s.steps, s.own, s.filler = reduce, finish, derive, steps, own, filler
 
 
 cdef void fill_lines(Table* t) noexcept:
     t.lines[0][0], t.lines[0][1], t.lines[1][0], t.lines[1][1] = staged_f32, staged_f64, multilabel_f32, multilabel_f64
-    stage(MULTI_MARGIN, multi_margin_reduce, multi_margin_finish, multi_margin_derive, 1, REMOVED, -INFINITY)
-    stage(CRAMMER_SINGER, crammer_singer_reduce, crammer_singer_finish, crammer_singer_derive, 2, REMOVED, -INFINITY)
-    stage(COSINE, cosine_reduce, cosine_finish, cosine_derive, 1, -1, 0)
-    stage(NORM, norm_reduce, distance_finish, distance_derive, 1, -1, 0)
-    stage(NORM_P, norm_p_reduce, distance_finish, distance_derive, 2, -1, 0)
+    stage(MULTI_MARGIN, multi_margin_reduce, multi_margin_finish, multi_margin_derive, 1, True, -INFINITY)
+    stage(CRAMMER_SINGER, crammer_singer_reduce, crammer_singer_finish, crammer_singer_derive, 2, True, -INFINITY)
+    stage(COSINE, cosine_reduce, cosine_finish, cosine_derive, 1, False, 0)
+    stage(NORM, norm_reduce, distance_finish, distance_derive, 1, False, 0)
+    stage(NORM_P, norm_p_reduce, distance_finish, distance_derive, 2, False, 0)

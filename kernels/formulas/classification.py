@@ -65,38 +65,3 @@ def kl_div_log(x, y):
     """exp(y) (y - x), 0 where exp(y) is; derivatives -exp(y) and 0. No kinks."""
     e = exp(y)
     return select(e == 0, 0.0, e * (y - x)), -e, zero(e)
-
-
-# Parts of the row losses
-
-
-def _entropy(p):
-    """-p log(p), 0 at p = 0; derivatives -log(p) - 1 and -1/p, infinite there."""
-    l = log(p)
-    return select(p == 0, 0.0, -p * l), -l - 1, -1 / p
-
-
-def _exp_below(x, top):
-    """exp(x - top) for x <= top, with the rounding error of the difference."""
-    d = x - top
-    b = x - d
-    low = (x - (d + b)) - (top - b)
-    return exp_split(d, select(d < -746, 0.0, low))
-
-
-def _entropy_of_logits(p, x, shift):
-    """Derivatives of the entropy of p = softmax(x) with log(p) + entropy = x + shift, which is L:
-    -p L and -p ((1 - 2 p) L + 1 - p), 0 where p is.
-    """
-    l = x + shift
-    return select(p == 0, 0.0, -p * l), select(p == 0, 0.0, -p * ((1 - 2 * p) * l + (1 - p)))
-
-
-def _focal(rest, p, gamma):
-    """For rest^gamma with rest = 1 - p: the factor F = rest^gamma, G = gamma rest^(gamma-1) p and
-    K = gamma p rest^(gamma-2) (rest - (gamma - 1) p); G and K are 0 where rest is.
-    """
-    f = _power(rest, gamma)
-    g = select(gamma == 0, 0.0, select(rest == 0, 0.0, gamma * p * f / rest))
-    k = select(gamma == 0, 0.0, select(rest == 0, 0.0, g / rest * (rest - (gamma - 1) * p)))
-    return f, g, k
