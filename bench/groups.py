@@ -192,6 +192,26 @@ def linear(quick):
         )
 
 
+def margins(quick):
+    for shape in ((32, 10), (32, 128), (4096, 10)) if quick else ((32, 10), (32, 128), (4096, 10), (8192, 128)):
+        x, y, z = normal(3, *shape)
+        classes = labels(*shape)
+        lists = np.argsort(normal(*shape), axis=1)
+        lists[:, 3] = -1
+        for name, inputs, rest in (
+            ("multi_margin_loss", (x,), (classes,)),
+            ("multilabel_margin_loss", (x,), (lists,)),
+            ("cosine_embedding_loss", (x, y), (2 * (classes % 2) - 1,)),
+            ("triplet_margin_loss", (x, y, z), ()),
+        ):
+            yield Row(
+                f"{name}.value_and_grad {shape}",
+                partial(getattr(fl, name).value_and_grad, *inputs, *rest),
+                {"torch": peers.torch_rows(name, inputs, *rest)},
+                tolerance=1e-4,
+            )
+
+
 def stepped(optimizer, params, grads):
     optimizer.step(grads)
     return params
@@ -261,5 +281,6 @@ def numba(quick):
 
 
 GROUPS = {
-    group.__name__: group for group in (cross_entropy, softmax, calls, activations, losses, ctc, linear, optimizers, numba)
+    group.__name__: group
+    for group in (cross_entropy, softmax, calls, activations, losses, margins, ctc, linear, optimizers, numba)
 }

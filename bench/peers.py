@@ -95,6 +95,22 @@ def torch_value_and_grad(name, x, target, **kwargs):
 
 
 @optional("torch")
+def torch_rows(name, inputs, *rest, **kwargs):
+    """Forward, and backward to every input, through autograd."""
+    import torch
+
+    function = getattr(torch.nn.functional, name)
+    inputs, rest = [torch.from_numpy(x).requires_grad_() for x in inputs], [torch.from_numpy(a) for a in rest]
+
+    def call():
+        value = function(*inputs, *rest, **kwargs)
+        grads = torch.autograd.grad(value, inputs)
+        return value, grads[0] if len(grads) == 1 else grads
+
+    return call
+
+
+@optional("torch")
 def torch_ctc(log_probs, *arguments):
     """Forward and backward through autograd."""
     import torch

@@ -20,6 +20,7 @@ PARTS = {
     "elementwise": ("", "value_and_grad"),
     "pair": ("", "value_and_grad"),
     "rows": ("", "value_and_grad"),
+    "lines": ("", "value_and_grad"),
     "sequence": ("", "value_and_grad"),
     "linear": ("", "value_and_grad"),
 }
