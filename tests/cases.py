@@ -482,11 +482,11 @@ _LINES = {
 LINES = (
     Case(
         name="hinge_loss", family="elementwise", reference=ref.hinge_loss, inputs=signed, ulp=ARITHMETIC,
-        kinks=(((1.0, 1.0), 0.0, 0.0, 0.0),),
+        kinks=(((1.0, 1.0), 0.0, 0.0, 0.0), ((-1.0, -1.0), 0.0, 0.0, 0.0)),
     ),
     Case(
         name="squared_hinge_loss", family="elementwise", reference=ref.squared_hinge_loss, inputs=signed,
-        ulp=ARITHMETIC, kinks=(((1.0, 1.0), 0.0, 0.0, 0.0),),
+        ulp=ARITHMETIC, kinks=(((1.0, 1.0), 0.0, 0.0, 0.0), ((-1.0, -1.0), 0.0, 0.0, 0.0)),
     ),
     Case(name="hinge_loss", label="classes", reference=ref.hinge_loss, inputs=rows_of_scores, **_LINES),
     Case(

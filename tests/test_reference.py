@@ -45,7 +45,8 @@ TORCH_HAS = {
 }  # fmt: skip
 TORCH_LACKS = {
     "swish", "srelu", "gaussian", "step", "linear",  # its linear multiplies matrices
-    "msle_loss", "log_cosh_loss", "quantile_loss", "sigmoid_focal_loss", "exponential_loss",
+    "msle_loss", "log_cosh_loss", "quantile_loss", "sigmoid_focal_loss", "exponential_loss", "hinge_loss",
+    "squared_hinge_loss",
 }  # fmt: skip
 SCIPY_HAS = {"axis", "b", "keepdims", "return_sign"}
 
