@@ -155,14 +155,17 @@ class LineLoss(_Methods, LineCalls):
     def __init__(self, function):
         self._describe(function)
         required = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
-        self._fast_lines(function(*required), len(required))
+        self._fast_formula(function(*required), len(required))
 
     def _run(self, mode, terms, options):
         return run_lines(mode, terms, options)
 
 
 class HingeLoss(ElementwiseLoss):
-    """A hinge of signs, element by element; of class indices, which have one axis fewer than the scores, row by row."""
+    """A hinge of signs, element by element; of class indices, which have one axis fewer than the scores, row by row.
+
+    A single float is the sign of every element.
+    """
 
     def __init__(self, function, power):
         super().__init__(function, domains={"target": check.SIGN})
@@ -170,7 +173,7 @@ class HingeLoss(ElementwiseLoss):
 
     def _run(self, mode, terms, options):
         x, y = terms.arrays["input"], check.array("target", terms.arrays["target"], boolean=True)
-        if y.ndim == np.ndim(x) - 1:
+        if y.ndim == np.ndim(x) - 1 and not (y.ndim == 0 and y.dtype.kind == "f"):
             terms = Lines("crammer_singer", {"input": x}, y, (self._power,), kind="class", axis=1)
             return run_lines(mode, terms, options)
         return super()._run(mode, terms, options)

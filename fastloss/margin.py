@@ -202,7 +202,8 @@ def hinge_loss(input, target):
     input : array_like
         Scores of any shape; with class indices (C,), (N, C) or (N, C, d1, ...).
     target : array_like
-        -1 and 1, of input's shape; or class indices of any integer dtype, shaped as `input` without its class axis.
+        -1 and 1, of input's shape, or one float for all; or class indices of any integer dtype, shaped as `input` without its
+        class axis.
     reduction, where, sample_weight, empty, upstream, out
         As in `mse_loss`, for single elements or for rows.
 

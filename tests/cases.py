@@ -479,7 +479,7 @@ _LINES = {
     "by": (0,),
     "bench": ((4096, 100),),
 }
-LINES = (
+ROW_LOSSES = (
     Case(
         name="hinge_loss", family="elementwise", reference=ref.hinge_loss, inputs=signed, ulp=ARITHMETIC,
         kinks=(((1.0, 1.0), 0.0, 0.0, 0.0), ((-1.0, -1.0), 0.0, 0.0, 0.0)),
@@ -726,7 +726,7 @@ CASES = (
         name="adaptive_log_softmax_with_loss", family="linear", reference=ref.adaptive_log_softmax_with_loss,
         inputs=adaptive_classes, ulp=LINEAR, shapes=((7, 8, 20),), bench=((128, 64, 20_000),),
     ),
-    *LINES,
+    *ROW_LOSSES,
     *OPTIMIZERS,
 )  # fmt: skip
 

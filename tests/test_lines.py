@@ -266,6 +266,14 @@ def test_edges(dtype, backend):
     assert fl.multi_margin_loss(x[:1].astype(int), np.array([1], np.uint8)).dtype == np.float64
 
 
+def test_a_float_is_the_sign_of_all_scores(backend):
+    """An integer beside one row of scores is their class, even where both would do."""
+    x = np.array([0.5, 2.0, -1.0])
+    for sign in (1.0, np.float32(1), np.array(1.0)):
+        assert fl.hinge_loss(x, sign) == fl.hinge_loss(x, [1, 1, 1]) == 2.5 / 3
+    assert fl.hinge_loss(x, 1) == fl.hinge_loss(x[None], [1]) == 0
+
+
 X, Y = np.zeros((4, 3)), np.ones((4, 3))
 RAISES = [
     (lambda out: fl.multi_margin_loss.grad(X, [0, 3, 1, -1], out=out), IndexError, "target[1] is 3; class indices must be in [0, 3)"),

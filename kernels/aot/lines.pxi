@@ -115,7 +115,7 @@ cdef class LineCalls(Calls):
     cdef object terms             # what the public function makes of arrays alone
     cdef Py_ssize_t required
 
-    def _fast_lines(self, terms, Py_ssize_t required):
+    def _fast_formula(self, terms, Py_ssize_t required):
         self.terms, self.required, self.ready = terms, required, True
 
     cdef object fast(self, int mode, tuple args, dict kwargs):
