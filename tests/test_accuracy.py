@@ -186,3 +186,26 @@ def test_mean_of_many(dtype, backend):
     own = fl.mse_loss(x, 0, reduction="none")
     assert_close(fl.mse_loss(x, 0, reduction="sum"), own.astype(np.longdouble).sum(), 1)
     assert_close(fl.mse_loss(x, 0), own.astype(np.longdouble).mean(), 1)
+
+
+@pytest.mark.parametrize("n_classes", [3, 70, 3000])
+@pytest.mark.parametrize("keywords", [{}, {"label_smoothing": 0.125}], ids=["indices", "smoothed"])
+def test_gradients_of_tiny_weights(engine, n_classes, keywords):
+    """A weight near the end of float32 scales gradients, however large the unit of the exponentials."""
+    x = np.random.default_rng(n_classes).standard_normal((4, n_classes)).astype(np.float32)
+    target = np.array([0, 1, 2, 0])
+    weights = np.array([1.0, 1e-20, 1e-25, 1e-30], np.float32)
+    _, got, bent = fl.cross_entropy.value_grad_hess(x, target, sample_weight=weights, reduction="sum", **keywords)
+    _, want, curve = fl.cross_entropy.value_grad_hess(
+        x.astype(np.float64), target, sample_weight=weights, reduction="sum", **keywords
+    )
+    assert (np.abs(got - want) <= 1e-6 * weights[:, None].astype(float)).all()
+    np.testing.assert_allclose(bent, curve, rtol=1e-6)
+
+
+def test_float64_rows_with_a_far_maximum(engine):
+    """Beyond 751 below the maximum all is 0; what lies nearer loses nothing to x - max."""
+    x = np.array([600, 299.7, -100.123, 17.77])
+    with ref.mp.workdps(60):
+        want = [ref.mp.exp(ref.mp.mpf(v) - 600) for v in x.tolist()]
+    assert_close(fl.softmax(x), np.array([w / sum(want) for w in want], dtype=object), 3)

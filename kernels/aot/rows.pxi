@@ -36,8 +36,9 @@ cdef struct Unit:             # what exp_unit needs, a lane each; base is subtra
     double magic[LANES]
     double low[LANES]
 
-cdef enum:
-    FAR = 512                 # maxima beyond it are subtracted: all that matters lies so near that this is exact
+cdef enum:                    # maxima beyond it are subtracted: all that matters lies nearer than half of it, so that this is exact
+    FAR32 = 512
+    FAR64 = 1536
 
 
 cdef inline real exp_of(real x) noexcept nogil:
@@ -201,11 +202,13 @@ cdef inline void choose_unit(Stats* st, Unit* unit, const real* like) noexcept n
     cdef double magic[LANES]
     cdef double low[LANES]
     cdef double top[LANES]
-    cdef double v, s
+    cdef double v, s, far = FAR64
     cdef Py_ssize_t l
+    if real is float:
+        far = FAR32
     for l in range(LANES):
         m[l] = select_f64(st.m[l] - st.m[l] == 0, st.m[l], 0.0)
-        base[l] = select_f64(abs_f64(m[l]) > <double> FAR, m[l], 0.0)
+        base[l] = select_f64(abs_f64(m[l]) > far, m[l], 0.0)
         magic[l], low[l] = _unit_of_f64(m[l] - base[l])
     for l in range(LANES):
         v, s = exp_unit_f64(m[l] - base[l], magic[l], low[l])
@@ -275,6 +278,34 @@ cdef inline void shares(const double* factor, const Stats* st, Share* share, con
     memcpy(share.low, low, sizeof(high))
     memcpy(share.m, st.m, sizeof(high))
     memcpy(share.most, most, sizeof(high))
+
+
+cdef inline bint leave_unit(const double* factor, Py_ssize_t lanes, double* shift, Stats* st, const real* like) noexcept nogil:
+    """Factors so small that factor / total would be no normal number: their rows go back to the unit 1, by shift."""
+    cdef Py_ssize_t l, small = 0
+    for l in range(LANES):
+        shift[l] = 1
+    if real is float:
+        for l in range(lanes):
+            shift[l] = 5.421010862427522e-20 if 0 < abs_f64(factor[l]) < 9.094947017729282e-13 else 1.0
+            small += shift[l] != 1
+            st.total[l] *= shift[l]
+            st.error[l] *= shift[l]
+    return small > 0
+
+
+cdef inline void shift_lanes(real* s, Py_ssize_t n, const double* shift) noexcept nogil:
+    cdef Py_ssize_t i, l
+    for i in range(n):
+        for l in range(LANES):
+            s[i * LANES + l] = s[i * LANES + l] * <real> shift[l]
+
+
+cdef inline void shift_run(real* s, Py_ssize_t n, double shift) noexcept nogil:
+    cdef Py_ssize_t c
+    if shift != 1:
+        for c in range(n - n % LANES + LANES):
+            s[c] = s[c] * <real> shift
 
 
 # ---- tiles: 16 short rows, transposed -----------------------------------------------------------------------------
@@ -991,6 +1022,7 @@ cdef inline void present_rows(const Rows* job, Py_ssize_t r, real* scratch, Batc
     cdef real* s[LANES]
     cdef real* x[LANES]
     cdef double factor[LANES]
+    cdef double shift[LANES]
     cdef Share share
     cdef Stats part
     cdef Unit unit
@@ -1010,13 +1042,16 @@ cdef inline void present_rows(const Rows* job, Py_ssize_t r, real* scratch, Batc
             st.m[l], st.rest[l] = part.m[i], part.rest[i]
             b.factor[l] = factor[i] = factor_of(job, b, st, l)
         if job.want_grad:
+            leave_unit[real](factor, some, shift, &part, scratch)
             shares[real](factor, &part, &share, scratch)
         for i in range(some if job.want_grad and at_once else 0):
+            shift_run[real](s[i], n, shift[i])
             run_gradient[real](job, index[i], 0, n, x[i], v[i], s[i], factor[i], b.up[b.present[first + i]], &part, i, &share)
         start = n if at_once or not job.want_grad else 0
         while start < n:
             size = piece_size(start, n)
             x[0] = <real*> piece_exp[real](job, index[0], start, size, &unit, scratch)
+            shift_run[real](scratch + PIECE + SHORT_ROW, size, shift[0])
             run_gradient[real](job, index[0], start, size, x[0], scratch, scratch + PIECE + SHORT_ROW, factor[0], b.up[l], &part, 0, &share)
             start += size
 
@@ -1029,6 +1064,7 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
     cdef real* v = x + tile_size(n)
     cdef real* s = v + tile_size(n)
     cdef Share share
+    cdef double shift[LANES]
     cdef double gradient[LANES]
     cdef Stats st
     cdef Batch b
@@ -1056,6 +1092,8 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
                 b.factor[l] = factor_of(job, &b, &st, l)
         target_gradients(&b, &st, gradient)
         if short:
+            if leave_unit[real](b.factor, LANES, shift, &st, x):
+                shift_lanes[real](s, n, shift)
             if job.want_hess:
                 tile_hessian[real](job, v, s, s + tile_size(n), n, &b, &st)
                 store_tile[real](s + tile_size(n), &job.hess, job, r, rows)
@@ -1149,6 +1187,7 @@ cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real
     cdef double up[LANES]
     cdef double w[LANES]
     cdef double dot[LANES]
+    cdef double shift[LANES]
     cdef real* v = scratch
     cdef real* s = scratch + PIECE + SHORT_ROW
     cdef Py_ssize_t n = job.n_classes, start = 0, size, l
@@ -1168,12 +1207,14 @@ cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real
     if not job.want_grad:
         return
     b.factor[lane] = factor_of(job, b, st, lane)
+    leave_unit[real](&b.factor[lane], 1, shift, &row, scratch)
     for l in range(LANES):
         a[l], up[l] = b.factor[lane] / row.total[0], b.up[lane]
     start = 0
     while start < n:
         size = piece_size(start, n)
         piece_exp[real](job, r, start, size, &unit, scratch)
+        shift_run[real](s, size, shift[0])
         if job.want_hess:
             run_hessian[real](job, r, start, size, v, s, b.factor[lane], b.up[lane], &row, 0)
         target_piece[real](job, q, r, start, size, b.y[lane])
@@ -1194,6 +1235,7 @@ cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* sc
     cdef real* q = s + tile_size(n)
     cdef real m[LANES]
     cdef double a[LANES]
+    cdef double shift[LANES]
     cdef Stats st
     cdef Batch b
     cdef Sums sums
@@ -1221,6 +1263,9 @@ cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* sc
         if short:
             for l in range(LANES):
                 b.factor[l] = factor_of(job, &b, &st, l)
+            if leave_unit[real](b.factor, LANES, shift, &st, x):
+                shift_lanes[real](s, n, shift)
+            for l in range(LANES):
                 a[l] = b.factor[l] / st.total[l]
             if job.want_hess:
                 tile_hessian[real](job, v, s, x, n, &b, &st)

@@ -190,7 +190,7 @@ def _unit_reach_f64():
 
 
 def _unit_of(m):
-    """The power k of two nearest to exp(m), |m| <= 512, as magic = bits - k; and where exp(x) 2^-k is 0."""
+    """The power k of two nearest to exp(m), |m| <= 1536, as magic = bits - k; and where exp(x) 2^-k is 0."""
     k = rint(m * 1.4426950408889634)
     return _unit_bits() - k, k * 0.6931471805599453 - _unit_reach()
 
