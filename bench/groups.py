@@ -166,7 +166,7 @@ def ctc(quick):
             f"ctc_loss.value_and_grad {x.shape}",
             partial(fl.ctc_loss.value_and_grad, *arguments),
             {"torch": peers.torch_ctc(*arguments)},
-            tolerance=1e-4,
+            tolerance=1e-3,  # torch adds logarithms in float32: its gradients are some 5e-4 of the largest off
         )
 
 
