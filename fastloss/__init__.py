@@ -6,7 +6,7 @@
 0.4076
 """
 
-from . import _config, activations, classification, margin as _margin, optim, regression, schedules, sequence, softmax as _softmax
+from . import _config, activations, classification, margin as _margin, optim, regression, sequence, softmax as _softmax
 from ._config import (
     backend,
     get_backend,
@@ -51,8 +51,12 @@ def __getattr__(name):
         from importlib.metadata import version
 
         return version("fastloss")
+    if name == "schedules":                              # its dataclasses take a quarter of the import of everything else
+        from importlib import import_module
+
+        return import_module(".schedules", __name__)
     raise AttributeError(f"module 'fastloss' has no attribute {name!r}")
 
 
 # Objects are not found by doctest on their own.
-__test__ = {name: globals()[name].__doc__ for name in __all__ if not isinstance(globals()[name], type | type(optim))}
+__test__ = {name: value.__doc__ for name, value in list(globals().items()) if name in __all__ and not isinstance(value, type | type(optim))}
