@@ -120,6 +120,16 @@ def mask(value, shape):
     return broadcast("where", value, shape)
 
 
+def class_weight(value, n_classes, dtype):
+    """weight, one per class, contiguous; or None."""
+    if value is None:
+        return None
+    value = np.ascontiguousarray(array("weight", value, boolean=True), dtype=dtype)
+    if value.shape != (n_classes,):
+        raise ValueError(f"weight has shape {value.shape}; it must be ({n_classes},), one weight per class")
+    return value
+
+
 def per_row(value, shape):
     """sample_weight, one per row, shaped to broadcast against `shape`."""
     value = array("sample_weight", value, boolean=True)

@@ -10,7 +10,7 @@ import numpy as np
 from . import _check as check
 from . import _config as config
 from ._blocks import line_slabs
-from ._loss import ElementwiseLoss, Options, Partial, Results, _engine, _GeneralCalls, _Methods, check_domain
+from ._loss import ElementwiseLoss, Options, Partial, Results, _engine, _GeneralCalls, _Methods, check_domain, row_factors, row_sums
 
 LineCalls = _engine.LineCalls if _engine else _GeneralCalls
 NO_INDEX = -(2**63)         # the ignore_index of losses that have none
@@ -51,31 +51,15 @@ def run_lines(mode, terms, options):
         raise ValueError(f"{first} has shape {x.shape}; it must have at least one class")
     target, shape = _fit_target(terms, x, shape)
     n_rows = math.prod(shape)
-    weight = None
-    if terms.weight is not None:
-        weight = np.ascontiguousarray(check.array("weight", terms.weight, boolean=True), dtype=dtype)
-        if weight.shape != (n_classes,):
-            raise ValueError(f"weight has shape {weight.shape}; it must be ({n_classes},), one weight per class")
-    mask = check.mask(options.where, shape)
-    rows = None if options.sample_weight is None else np.broadcast_to(check.per_row(options.sample_weight, shape), shape)
-    if mask is not None:
-        rows = np.where(mask, 1 if rows is None else rows, 0)
-    if rows is not None:
-        rows = np.ascontiguousarray(rows, dtype=dtype).reshape(-1)
-    upstream = None
-    if options.upstream is not None:
-        upstream = np.ascontiguousarray(check.broadcast("upstream", check.array("upstream", options.upstream), shape), dtype=dtype).reshape(-1)
-
-    kernels, sums = config.kernels(), np.zeros(2)
+    weight = check.class_weight(terms.weight, n_classes, dtype)
+    mask, rows, upstream = row_factors(options, shape, dtype)
+    kernels = config.kernels()
     if terms.kind == "class":
-        target = check.class_indices(target).astype(np.int64, copy=False)
+        target, sums = check.class_indices(target).astype(np.int64, copy=False), np.zeros(2)
         _check_classes(kernels, terms, target, n_classes, weight if terms.mean_over_weight else None, rows, sums)
         target = target.reshape(-1)
-    elif rows is None:
-        sums[:] = n_rows
     else:
-        kernels.total(rows, None, sums)
-        sums[:] = sums.sum(), np.count_nonzero(rows)
+        sums = row_sums(rows, n_rows)
     if terms.kind == "sign":
         check_domain("target", target, mask, check.SIGN, dtype)
         target = np.ascontiguousarray(target.reshape(-1), dtype=np.int64)
@@ -89,8 +73,7 @@ def run_lines(mode, terms, options):
     if divide_by == 0 or n_rows == 0:
         results.zero()
     else:
-        per_row = [a for a in (rows, upstream)]
-        _run_slabs(kernels, terms, mode, axis, dtype, list(arrays.values()), target, weight, per_row, 1.0 / divide_by, results.buffers, acc)
+        _run_slabs(kernels, terms, mode, axis, dtype, list(arrays.values()), target, weight, (rows, upstream), 1.0 / divide_by, results.buffers, acc)
     if mode == "p":
         return Partial(tuple(acc), sums[0], int(sums[1]))
     return results.finish(acc, divide_by)

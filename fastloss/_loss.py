@@ -380,6 +380,29 @@ class RowArguments(NamedTuple):
     count: int
 
 
+def row_factors(options, shape, dtype):
+    """The mask of the rows, and for each its weight (0: it takes no part) and its upstream gradient, contiguous; each or None."""
+    mask = check.mask(options.where, shape)
+    weight = None if options.sample_weight is None else np.broadcast_to(check.per_row(options.sample_weight, shape), shape)
+    if mask is not None:
+        weight = np.where(mask, 1 if weight is None else weight, 0)
+    if weight is not None:
+        weight = np.ascontiguousarray(weight, dtype=dtype).reshape(-1)
+    upstream = None
+    if options.upstream is not None:
+        upstream = np.ascontiguousarray(check.broadcast("upstream", check.array("upstream", options.upstream), shape), dtype=dtype).reshape(-1)
+    return mask, weight, upstream
+
+
+def row_sums(weight, n_rows):
+    """The sum of the weights of rows, and how many take part."""
+    if weight is None:
+        return np.array([n_rows, n_rows], float)
+    sums = np.zeros(2)
+    config.kernels().total(weight, None, sums)
+    return np.array([sums.sum(), np.count_nonzero(weight)])
+
+
 def row_arguments(terms, options, shape, axis, dtype, dense=True):
     """The arguments that fit logits of that shape; dense: whether the target may be probabilities."""
     n_classes, shape, logits_shape = shape[axis], shape[:axis] + shape[axis + 1 :], shape
@@ -392,35 +415,14 @@ def row_arguments(terms, options, shape, axis, dtype, dense=True):
         raise ValueError(f"target has shape {target.shape}; it must be {expected}")
     if dense_target and terms.ignore_index != -100:
         raise ValueError(f"ignore_index is {terms.ignore_index}; it means nothing for probabilities: use where=")
-    weight = None
-    if terms.weight is not None:
-        weight = np.ascontiguousarray(check.array("weight", terms.weight, boolean=True), dtype=dtype)
-        if weight.shape != (n_classes,):
-            raise ValueError(f"weight has shape {weight.shape}; it must be ({n_classes},), one weight per class")
-    mask = check.mask(options.where, shape)
-    row_weight = None if options.sample_weight is None else np.broadcast_to(check.per_row(options.sample_weight, shape), shape)
-    if mask is not None:
-        row_weight = np.where(mask, 1 if row_weight is None else row_weight, 0)
-    n_rows = math.prod(shape)
-    if row_weight is not None:
-        row_weight = np.ascontiguousarray(row_weight, dtype=dtype).reshape(-1)
-    upstream = None
-    if options.upstream is not None:
-        upstream = np.ascontiguousarray(check.broadcast("upstream", check.array("upstream", options.upstream), shape), dtype=dtype).reshape(-1)
-
-    kernels = config.kernels()
-    sums = np.zeros(2)
+    weight = check.class_weight(terms.weight, n_classes, dtype)
+    _, row_weight, upstream = row_factors(options, shape, dtype)
     if dense_target:
-        used = n_rows if row_weight is None else int(np.count_nonzero(row_weight))
-        if row_weight is None:
-            sums[:] = n_rows, used
-        else:
-            kernels.total(row_weight, None, sums)
-            sums[:] = sums.sum(), used
+        sums = row_sums(row_weight, math.prod(shape))
         return RowArguments(target, None, weight, row_weight, upstream, sums[0], int(sums[1]))
-    indices = check.class_indices(target).reshape(-1)
+    indices, sums = check.class_indices(target).reshape(-1), np.zeros(2)
     ignore = terms.ignore_index
-    bad = kernels.check_targets(indices, n_classes, ignore, weight, row_weight, sums)
+    bad = config.kernels().check_targets(indices, n_classes, ignore, weight, row_weight, sums)
     if bad >= 0:
         check.bad_index(target, bad, n_classes, ignore)
     return RowArguments(None, indices, weight, row_weight, upstream, sums[0], int(sums[1]))

@@ -5,7 +5,7 @@ import pytest
 
 import fastloss as fl
 from tests import reference as ref
-from tests.cases import CASES, STEP, scaled, scenarios
+from tests.cases import CASES, scaled, scenarios
 from tests.ulp import assert_close, assert_same
 
 REDUCTIONS = "none", "sum", "mean"

@@ -2,7 +2,7 @@
 #
 # Rows of few classes (C < SHORT_ROW) are transposed into a tile: LANES rows side by side, C vectors of one class each.
 # Longer rows are vectors of neighbouring classes, several rows at a time as far as the first-level cache holds them;
-# rows beyond PIECE are worked off piece by piece. The loops over vectors are the same for all of them.
+# rows beyond WHOLE_ROW are worked off piece by piece. The loops over vectors are the same for all of them.
 #
 # With m the maximum of a row and e = exp(x) in a unit near exp(m), e_m that of the maximum, the sum over the row is
 # e_m (1 + rest), and its logarithm m + log1p(rest): rest keeps all its digits when one class dominates.
@@ -126,12 +126,12 @@ cdef inline void lanes_others(const real* x, const real* v, const real* s, Py_ss
         m[l], k[l] = m_[l], 0
     for i in range(n // 4):
         for l in range(LANES):
-            p, q = pick[real](x[l] == m[l], 0, s[l]), pick[real](x[l + 16] == m[l], 0, s[l + 16])
-            t, u = pick[real](x[l + 32] == m[l], 0, s[l + 32]), pick[real](x[l + 48] == m[l], 0, s[l + 48])
-            e[l] = ((v[l] * p + v[l + 16] * q) + (v[l + 32] * t + v[l + 48] * u)) + ((p + q) + (t + u))
+            p, q = pick[real](x[l] == m[l], 0, s[l]), pick[real](x[l + LANES] == m[l], 0, s[l + LANES])
+            t, u = pick[real](x[l + 2 * LANES] == m[l], 0, s[l + 2 * LANES]), pick[real](x[l + 3 * LANES] == m[l], 0, s[l + 3 * LANES])
+            e[l] = ((v[l] * p + v[l + LANES] * q) + (v[l + 2 * LANES] * t + v[l + 3 * LANES] * u)) + ((p + q) + (t + u))
         for l in range(LANES):
-            p, q = pick[real](x[l] == m[l], 1, 0), pick[real](x[l + 16] == m[l], 1, 0)
-            t, u = pick[real](x[l + 32] == m[l], 1, 0), pick[real](x[l + 48] == m[l], 1, 0)
+            p, q = pick[real](x[l] == m[l], 1, 0), pick[real](x[l + LANES] == m[l], 1, 0)
+            t, u = pick[real](x[l + 2 * LANES] == m[l], 1, 0), pick[real](x[l + 3 * LANES] == m[l], 1, 0)
             k[l] = k[l] + ((p + q) + (t + u))
         add_vector(e, hi, lo)
         x += 4 * LANES
@@ -246,13 +246,6 @@ cdef inline void finish(Stats* st, const double* hi, const double* lo, const dou
     memcpy(st.error, error, sizeof(rest))
 
 
-cdef inline double product_error(double a, double b, double p) noexcept nogil:
-    """a b - p, where p is the rounded product"""
-    cdef double a_high = _high_f64(a)
-    cdef double b_high = _high_f64(b)
-    return ((a_high * b_high - p) + a_high * (b - b_high) + (a - a_high) * b_high) + (a - a_high) * (b - b_high)
-
-
 cdef inline void shares(const double* factor, const Stats* st, Share* share, const real* like) noexcept nogil:
     cdef double a, p, rest
     cdef double f[LANES]
@@ -270,8 +263,9 @@ cdef inline void shares(const double* factor, const Stats* st, Share* share, con
             high[l] = <float> a
             rest = (a - high[l]) / a
         else:
-            high[l], p = a, a * total[l]
-            rest = ((f[l] - p) - product_error(a, total[l], p) - a * error[l]) / f[l]
+            high[l] = a
+            p, rest = product_f64(a, total[l])
+            rest = ((f[l] - p) - rest - a * error[l]) / f[l]
         low[l] = select_f64(rest - rest == 0, rest, 0.0)
         most[l] = f[l] / (1.0 + most[l]) + (total[l] - total[l])
     memcpy(share.high, high, sizeof(high))
@@ -287,7 +281,7 @@ cdef inline bint leave_unit(const double* factor, Py_ssize_t lanes, double* shif
         shift[l] = 1
     if real is float:
         for l in range(lanes):
-            shift[l] = 5.421010862427522e-20 if 0 < abs_f64(factor[l]) < 9.094947017729282e-13 else 1.0
+            shift[l] = 5.421010862427522e-20 if 0 < abs_f64(factor[l]) < 9.094947017729282e-13 else 1.0      # 2^-64, 2^-40
             small += shift[l] != 1
             st.total[l] *= shift[l]
             st.error[l] *= shift[l]
@@ -513,7 +507,7 @@ cdef inline Py_ssize_t piece_size(Py_ssize_t start, Py_ssize_t n) noexcept nogil
 
 cdef inline Py_ssize_t rows_at_once(Py_ssize_t n_classes) noexcept nogil:
     """Rows that the first-level cache holds, with their exponentials, or one; 0 where a row comes in pieces."""
-    return min(LANES, max(1, PIECE // n_classes)) if n_classes <= WHOLE_ROW else 0
+    return min(LANES, max(1, PIECE // max(n_classes, 1))) if n_classes <= WHOLE_ROW else 0
 
 
 cdef inline void gather(const real* x, Py_ssize_t step, Py_ssize_t n, real* to) noexcept nogil:
@@ -896,12 +890,6 @@ cdef inline void load_batch(const Rows* job, Py_ssize_t r, Py_ssize_t rows, Batc
         for l in range(rows):
             if u[l] != 0:
                 b.up[l] *= (<const real*> job.upstream)[r + l]
-
-
-cdef inline void zero_lane(real* t, Py_ssize_t n, Py_ssize_t l) noexcept nogil:
-    cdef Py_ssize_t c
-    for c in range(n):
-        t[c * LANES + l] = 0
 
 
 cdef inline void zero_row(const View* view, const Rows* job, Py_ssize_t r, const real* like) noexcept nogil:

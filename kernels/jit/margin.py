@@ -507,7 +507,7 @@ def row_loss_T(
 
 
 @summing
-def label_against_others(x, grad, n, own):
+def label_against_others_T(x, grad, n, own):
     """One label: grad gains the slopes of the other classes (the labels are -inf); returns the sums of values and slopes."""
     restrict()
     value, slope = 0.0, 0.0
@@ -543,7 +543,7 @@ def multilabel_margin_T(
             others[y[k]] = -inf
         loss = 0.0
         for k in range(labels):
-            added, slope = label_against_others(others, grad, whole, f64(x[y[k]]))
+            added, slope = label_against_others_T(others, grad, whole, f64(x[y[k]]))
             loss += added
             grad[y[k]] -= slope
         loss = u * (loss / n_classes)
