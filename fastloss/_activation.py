@@ -9,6 +9,7 @@ import numpy as np
 
 from . import _check as check
 from . import _config as config
+from ._dispatch import owner
 
 
 class Along(NamedTuple):
@@ -68,6 +69,9 @@ class Activation(ActivationCalls):
         return config.kernels().ufunc(self.__name__ + name.removeprefix("ufunc"), "value")
 
     def _call(self, which, args, kwargs):
+        other = owner(args) or owner(kwargs.values())
+        if other is not None:
+            return other.call(self, "__call__" if which == "value" else which, args, kwargs)
         out, where = kwargs.pop("out", None), kwargs.pop("where", True)
         args, arrays = list(args), []
         for name in ("x",) if which in ("value", "grad") else ("g", "x"):
@@ -81,6 +85,9 @@ class Activation(ActivationCalls):
 
     def _parameter_gradient(self, g, x, *args, **kwargs):
         """The gradient of the parameter, in its shape: the sum of g times the derivative by it."""
+        other = owner((g, x, *args)) or owner(kwargs.values())
+        if other is not None:
+            return other.call(self, f"backward_{self._names[0]}", (g, x, *args), kwargs)
         formula, (given,) = self._function(*args, **kwargs)
         arrays = [check.array("g", g), check.array("x", x)]
         dtype, result_dtype = check.working_dtype(*arrays)

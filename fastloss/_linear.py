@@ -9,7 +9,8 @@ import numpy as np
 
 from . import _check as check
 from . import _config as config
-from ._loss import Partial, RowArguments, RowTerms, _GeneralCalls, _Methods, row_arguments
+from ._dispatch import owner
+from ._loss import METHODS, Partial, RowArguments, RowTerms, _GeneralCalls, _Methods, row_arguments
 from .softmax import log_softmax
 
 CHUNK_BYTES = 1 << 25       # of logits: BLAS keeps its speed, and all of them together need never exist
@@ -233,6 +234,9 @@ class AdaptiveLoss(_Methods, _GeneralCalls):
         raise check.no_hessian(self.__name__)
 
     def _call(self, mode, args, kwargs):
+        other = owner(args) or owner(kwargs.values())
+        if other is not None:
+            return other.call(self, METHODS[mode], args, kwargs)
         with np.errstate(all="ignore"):
             layer, target = self._function(*args, **kwargs)
             return self._run(mode, layer, layer.targets(target))

@@ -10,6 +10,7 @@ import numpy as np
 from . import _check as check
 from . import _config as config
 from ._blocks import line_slabs
+from ._dispatch import owner
 from ._loss import ElementwiseLoss, Options, Partial, Results, _engine, _GeneralCalls, _Methods, check_domain, row_factors, row_sums
 
 LineCalls = _engine.LineCalls if _engine else _GeneralCalls
@@ -176,6 +177,9 @@ class RowFunction:
         return self.__name__
 
     def __call__(self, x1, x2, **keywords):
+        other = owner((x1, x2))
+        if other is not None:
+            return other.call(self, "__call__", (x1, x2), keywords)
         x1, x2 = check.array("x1", x1), check.array("x2", x2)
         try:
             x1, x2 = np.broadcast_arrays(x1, x2)
@@ -188,5 +192,8 @@ class RowFunction:
 
     def backward(self, g, x1, x2, **keywords):
         """The gradients of x1 and x2, of one shape, from the gradient g of the result."""
+        other = owner((g, x1, x2))
+        if other is not None:
+            return other.call(self, "backward", (g, x1, x2), keywords)
         with np.errstate(all="ignore"):
             return run_lines("g", self._function(x1, x2, **keywords), Options(reduction="none", upstream=g))

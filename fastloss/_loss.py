@@ -10,6 +10,7 @@ import numpy as np
 from . import _check as check
 from . import _config as config
 from ._blocks import flat_slabs, folded, repeating, row_slabs
+from ._dispatch import owner
 
 NAN = float("nan")
 OUTPUTS = {"v": 1, "vg": 2, "vgh": 3, "g": 1}
@@ -157,6 +158,9 @@ class _Methods:
         return self._call("p", args, kwargs)
 
     def _call(self, mode, args, kwargs):
+        other = owner(args) or owner(kwargs.values())
+        if other is not None:
+            return other.call(self, METHODS[mode], args, kwargs)
         given = {name: kwargs.pop(name) for name in COMMON[mode] if name in kwargs} if kwargs else {}
         if "upstream" in given and given.get("reduction", "mean") != "none" and given["upstream"] is not None:
             raise ValueError("upstream multiplies the gradients of single losses; it needs reduction='none'")

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import _check as check
 from ._activation import Along, activation
+from ._dispatch import dispatched
 
 __all__ = [
     "celu", "crelu", "elu", "gaussian", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
@@ -1018,6 +1019,7 @@ def linear():
 # Functions of several elements
 
 
+@dispatched
 def rrelu(x, lower=1 / 8, upper=1 / 3, rng=None):
     """``x`` above 0, a slope times x below: random in ``[lower, upper)`` in training, their mean without `rng`.
 
@@ -1061,6 +1063,7 @@ def rrelu(x, lower=1 / 8, upper=1 / 3, rng=None):
     return leaky_relu(x, _slopes(x, lower, upper, rng))
 
 
+@dispatched(of=rrelu)
 def _rrelu_backward(g, x, lower=1 / 8, upper=1 / 3, rng=None):
     """g times the slope below 0, g above."""
     return leaky_relu.backward(g, x, _slopes(x, lower, upper, rng))
@@ -1075,6 +1078,7 @@ def _slopes(x, lower, upper, rng):
     return dtype.type(lower) + dtype.type(upper - lower) * rng.random(x.shape, dtype)
 
 
+@dispatched
 def crelu(x, axis=-1):
     """Concatenated rectified linear units: `relu` of x and of -x, one after the other along an axis.
 
@@ -1118,6 +1122,7 @@ def crelu(x, axis=-1):
     return out
 
 
+@dispatched(of=crelu)
 def _crelu_backward(g, x, axis=-1):
     """g of the first half where x > 0, minus g of the second where x < 0."""
     x, axis = _with_axis(x, axis)
@@ -1128,6 +1133,7 @@ def _crelu_backward(g, x, axis=-1):
     return out
 
 
+@dispatched
 def glu(x, axis=-1):
     """Gated linear unit: ``a * sigmoid(b)``, a and b the two halves of x along an axis. There is no kink.
 
@@ -1166,6 +1172,7 @@ def glu(x, axis=-1):
     return _gated(_part(x, axis, 0, half), _part(x, axis, half, 2 * half))
 
 
+@dispatched(of=glu)
 def _glu_backward(g, x, axis=-1):
     """The gradients of both halves, where they stand in x."""
     x, axis = _with_axis(x, axis)
@@ -1184,6 +1191,7 @@ def _gated(gate):
     return "glu", (gate,)
 
 
+@dispatched
 def maxout(x, pool_size=None, axis=-1):
     """The maximum of each group of `pool_size` neighbours along an axis; without `pool_size`, of the whole axis.
 
@@ -1228,6 +1236,7 @@ def maxout(x, pool_size=None, axis=-1):
     return top if pool_size is not None else top.squeeze(axis)[()]
 
 
+@dispatched(of=maxout)
 def _maxout_backward(g, x, pool_size=None, axis=-1):
     """g at the first maximum of each group."""
     groups, axis = _groups(x, pool_size, axis)

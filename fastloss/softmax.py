@@ -9,6 +9,7 @@ import numpy as np
 from . import _check as check
 from . import _config as config
 from ._blocks import row_slabs
+from ._dispatch import dispatched, owner
 
 __all__ = ["hardmax", "log_softmax", "logsumexp", "softmax", "softmin"]
 
@@ -98,6 +99,9 @@ class _RowFunction(_engine.SoftmaxCalls if _engine else _GeneralCalls):
         return f"<fastloss.{self.__name__}>"
 
     def _general(self, x, axis, out, where, dtype):
+        other = owner((x, out, where))
+        if other is not None:
+            return other.call(self, "__call__", (x, axis), {"out": out, "where": where, "dtype": dtype})
         raw = x
         with np.errstate(all="ignore"):
             x, computed, result, mask = _prepare(x, dtype, where)
@@ -144,6 +148,9 @@ class _RowFunction(_engine.SoftmaxCalls if _engine else _GeneralCalls):
         >>> fl.softmax.backward([1.0, 0.0], fl.softmax([0.0, 0.0]), axis=-1)
         array([ 0.25, -0.25])
         """
+        other = owner((g, y, out, where))
+        if other is not None:
+            return other.call(self, "backward", (g, y, axis), {"out": out, "where": where})
         raw = (g, y)
         with np.errstate(all="ignore"):
             g, y = check.array("g", g), check.array("y", y)
@@ -266,6 +273,7 @@ for _function in (softmax, log_softmax):
 del _function
 
 
+@dispatched
 def softmin(x, axis=None, *, out=None, where=None, dtype=None):
     """Softmin: the softmax of ``-x``.
 
@@ -298,6 +306,7 @@ def softmin(x, axis=None, *, out=None, where=None, dtype=None):
     return softmax(x, axis, out=out, where=where, dtype=dtype)
 
 
+@dispatched
 def hardmax(x, axis=None, *, out=None, where=None, dtype=None):
     """Hardmax: 1 at the first maximum along `axis`, 0 elsewhere; the limit of ``softmax(t x)`` for growing t, ties apart.
 
@@ -395,6 +404,10 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, out=No
         total = _engine.fast_logsumexp(a, axis)
         if total is not None:
             return total
+    other = owner((a, b, out, where))
+    if other is not None:
+        options = {"b": b, "keepdims": keepdims, "return_sign": return_sign, "out": out, "where": where, "dtype": dtype}
+        return other.call(logsumexp, "__call__", (a, axis), options)
     with np.errstate(all="ignore"):
         a, computed, result, mask = _prepare(a, dtype, where)
         axes = _axes(axis, a.ndim)
