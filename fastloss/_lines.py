@@ -31,12 +31,17 @@ class Lines(NamedTuple):
     mean_over_weight: bool = False
     some_class: bool = False  # rows of no classes are refused
     most_axes: int = 64     # that the inputs may have
+    given: object = None    # (name, array) beside the inputs, of their shape
+    domain: object = None   # what values all these must have
 
 
 def run_lines(mode, terms, options):
     """The loss of the rows along an axis; a 0-d input is one row of one number."""
     check.reduction(options.reduction)
     arrays = {name: check.array(name, a) for name, a in terms.inputs.items()}
+    dtype, result_dtype = check.working_dtype(*arrays.values())
+    if terms.given is not None:
+        arrays[terms.given[0]] = check.array(*terms.given, boolean=True)
     first, *others = arrays
     x = arrays[first]
     for name in others:
@@ -44,7 +49,6 @@ def run_lines(mode, terms, options):
             raise ValueError(f"{name} has shape {arrays[name].shape}; it must be {first}'s shape {x.shape}")
     if x.ndim > terms.most_axes:
         raise ValueError(f"{first} has shape {x.shape}; it must have at most {terms.most_axes} axes")
-    dtype, result_dtype = check.working_dtype(*arrays.values())
     axis = check.axis(0 if x.ndim <= 1 and terms.axis == 1 else terms.axis, max(x.ndim, 1))
     shape = x.shape[:axis] + x.shape[axis + 1 :]
     n_classes = x.shape[axis] if x.ndim else 1
@@ -66,9 +70,13 @@ def run_lines(mode, terms, options):
         target = np.ascontiguousarray(target.reshape(-1), dtype=np.int64)
     elif terms.kind == "labels":
         _check_labels(target, n_classes, rows)
+    if terms.domain is not None:
+        used = None if mask is None else np.broadcast_to(np.expand_dims(mask, axis) if x.ndim else mask, x.shape)
+        for name, a in arrays.items():
+            check_domain(name, a, used, terms.domain, dtype)
 
-    given = [*terms.inputs.values(), terms.target, terms.weight, options.sample_weight, options.upstream]
-    results = Results(mode, options, [a.shape for a in arrays.values()], result_dtype, given, shape, in_place=())
+    given = [*terms.inputs.values(), *(terms.given or ()), terms.target, terms.weight, options.sample_weight, options.upstream]
+    results = Results(mode, options, [x.shape for _ in terms.inputs], result_dtype, given, shape, in_place=())
     divide_by = sums[0] if options.reduction == "mean" and mode != "p" else 1.0
     acc = np.zeros(2)
     if divide_by == 0 or n_rows == 0:
@@ -82,13 +90,13 @@ def run_lines(mode, terms, options):
 
 def _run_slabs(kernels, terms, mode, axis, dtype, inputs, target, weight, per_row, scale, buffers, acc):
     value, *derivatives = buffers
-    n, of_rows = len(inputs), terms.kind in ("class", "sign")
+    n, n_gradients, of_rows = len(inputs), len(terms.inputs), terms.kind in ("class", "sign")
     losses = None if value is None else np.empty(value.size, dtype)
     lists = [] if target is None or of_rows else [target]
     for ins, outs, part in line_slabs([*inputs, *lists], [dtype] * n + [np.dtype(np.int64)] * len(lists), derivatives, axis, dtype):
         numbers = target[part] if of_rows else ins[n] if lists else None
         row_weight, upstream, own = (None if a is None else a[part] for a in (*per_row, losses))
-        grads, hesses = (None if outs[k] is None else tuple(outs[k : k + n]) for k in (0, n))
+        grads, hesses = (None if outs[k] is None else tuple(outs[k : k + n_gradients]) for k in (0, n_gradients))
         kernels.row_loss(terms.op, terms.params, tuple(ins[:n]), numbers, terms.ignore_index, weight, row_weight, upstream,
                          scale, own, grads, hesses, acc)
     if value is not None:
@@ -136,10 +144,12 @@ def _check_labels(target, n_classes, rows):
 class LineLoss(_Methods, LineCalls):
     """A loss over rows, from a function that checks its own arguments and returns Lines."""
 
-    def __init__(self, function):
+    def __init__(self, function, reduction="mean"):
+        self._reduction = reduction
         self._describe(function)
         required = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
-        self._fast_formula(function(*required), len(required))
+        if reduction == "mean":
+            self._fast_formula(function(*required), len(required))
 
     def _run(self, mode, terms, options):
         return run_lines(mode, terms, options)
@@ -161,6 +171,19 @@ class HingeLoss(ElementwiseLoss):
             terms = Lines("crammer_singer", {"input": x}, y, (self._power,), kind="class", axis=1)
             return run_lines(mode, terms, options)
         return super()._run(mode, terms, options)
+
+
+class BrierLoss(ElementwiseLoss):
+    """Of single probabilities (Terms), element by element; of those of classes (Lines), row by row."""
+
+    def __init__(self, function):
+        super().__init__(function, domains={"input": check.UNIT, "target": check.UNIT})
+
+    def _fast_formula(self, *formula):
+        """None: plain arrays may be either."""
+
+    def _run(self, mode, terms, options):
+        return run_lines(mode, terms, options) if isinstance(terms, Lines) else super()._run(mode, terms, options)
 
 
 class RowFunction:

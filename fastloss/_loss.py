@@ -132,10 +132,13 @@ CrossEntropyCalls = _engine.CrossEntropyCalls if _engine else _GeneralCalls
 class _Methods:
     """What every loss can do beside being called for its value."""
 
+    _reduction = "mean"     # where none is asked for
+
     def _describe(self, function, common=COMMON["v"]):
         functools.update_wrapper(self, function, updated=())
         own = inspect.signature(function)
-        further = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=Options._field_defaults[name]) for name in common]
+        defaults = Options._field_defaults | {"reduction": self._reduction}
+        further = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name]) for name in common]
         self.__signature__ = own.replace(parameters=[*own.parameters.values(), *further])
         self._function = function
 
@@ -161,8 +164,9 @@ class _Methods:
         other = owner(args) or owner(kwargs.values())
         if other is not None:
             return other.call(self, METHODS[mode], args, kwargs)
-        given = {name: kwargs.pop(name) for name in COMMON[mode] if name in kwargs} if kwargs else {}
-        if "upstream" in given and given.get("reduction", "mean") != "none" and given["upstream"] is not None:
+        given = {"reduction": self._reduction}
+        given |= {name: kwargs.pop(name) for name in COMMON[mode] if name in kwargs}
+        if "upstream" in given and given["reduction"] != "none" and given["upstream"] is not None:
             raise ValueError("upstream multiplies the gradients of single losses; it needs reduction='none'")
         with np.errstate(all="ignore"):
             return self._run(mode, self._function(*args, **kwargs), Options(**given))

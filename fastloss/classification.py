@@ -1,14 +1,21 @@
 """Losses of class scores: cross-entropy and its relatives."""
 
+from functools import partial
+
+import numpy as np
+
 from . import _check as check
 from ._linear import AdaptiveLayer, AdaptiveLoss, LinearLoss, LinearTerms
+from ._lines import BrierLoss, LineLoss, Lines
 from ._loss import RowTerms, Terms, elementwise, row_loss
 
 __all__ = [
     "adaptive_log_softmax_with_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "brier_score",
     "cross_entropy",
+    "entropy",
     "kl_div",
     "linear_cross_entropy",
     "multilabel_soft_margin_loss",
@@ -461,3 +468,112 @@ def multilabel_soft_margin_loss(input, target, weight=None):
     array([0.6931, 0.1269])
     """
     return Terms({"input": input, "target": target, "pos_weight": 1.0}, (), weight, "binary_cross_entropy_with_logits")
+
+
+@partial(LineLoss, reduction="none")
+def entropy(p, axis=-1, *, from_logits=False):
+    """Entropy of probabilities in nats, ``-sum_j p_j log(p_j)`` with ``0 log(0) = 0``; or of the softmax of logits.
+
+    The gradient is ``-log(p_j) - 1``, the second derivative ``-1 / p_j``: inf and -inf at 0. Probabilities are not normalised.
+    By logits, with ``p = softmax(x)``, H the entropy and ``a_j = log(p_j) + H``, they are ``-p_j a_j`` and
+    ``-p_j ((1 - 2 p_j) a_j + 1 - p_j)``, 0 at -inf. There is no kink.
+
+    Parameters
+    ----------
+    p : array_like
+        Probabilities of any shape, or logits: float16, bfloat16, float32, float64, or integers, which compute in float64.
+    axis : int
+        The axis that a distribution lies along.
+    reduction : {"none", "mean", "sum"}
+        "none" by default: an entropy is a measure of each row more often than a loss.
+    from_logits : bool
+        p holds logits: the softmax is part of the same pass, and a row that one class dominates keeps all its digits.
+    where, sample_weight, empty, upstream, out
+        As in `cross_entropy`, for rows.
+
+    Returns
+    -------
+    ndarray of p's shape without `axis`, or NumPy scalar
+        ``value_and_grad`` and ``value_grad_hess`` add arrays of p's shape. NaN in a row gives NaN.
+
+    Raises
+    ------
+    ValueError
+        For probabilities outside [0, 1], naming the first; for shapes that do not fit.
+    TypeError
+        For bool, complex or longdouble input, masked arrays.
+
+    References
+    ----------
+    Shannon, A Mathematical Theory of Communication (1948), section 6.
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.entropy([[0.5, 0.5], [1.0, 0.0]]).round(4)
+    array([0.6931, 0.    ])
+    >>> fl.entropy([0.0, 0.0, 0.0, 0.0], from_logits=True).round(4)
+    np.float64(1.3863)
+    """
+    axis = check.integer("axis", axis)
+    if from_logits:
+        return Lines("entropy_of_logits", {"p": p}, axis=axis)
+    return Lines("entropy", {"p": p}, axis=axis, domain=check.UNIT)
+
+
+@BrierLoss
+def brier_score(input, target, *, axis=1):
+    """Brier score of probabilities: ``(p - y)**2`` of events; of classes ``sum_j (p_j - q_j)**2``, as Brier defined it.
+
+    What the arrays are follows from their shapes. Input with several axes holds a distribution along `axis`, and target either class
+    indices, one axis fewer, or of input's shape the one-hot or soft distributions q; a single row takes an integer as its class.
+    One-dimensional input against targets of its shape holds probabilities of events that are 1 or 0, as does any input with
+    ``axis=None``. The score of two classes is twice that of one event. The gradient is ``2 (p - q)``, the second derivative 2. There
+    is no kink.
+
+    Parameters
+    ----------
+    input : array_like
+        Probabilities: of events (N,), of classes (N, C) or (N, C, d1, ...), or one row (C,).
+    target : array_like
+        Events or their probabilities of input's shape, or one float for all; class indices of any integer dtype, shaped as input
+        without its class axis; or distributions of input's shape.
+    axis : int or None
+        The axis of the classes; None: there are none, each element is the probability of an event.
+    reduction, where, sample_weight, empty, upstream, out
+        As in `cross_entropy`, for rows or single elements. A mean divides by their number.
+
+    Returns
+    -------
+    NumPy scalar, or for ``reduction="none"`` an array of the shape of class indices, or of events
+        ``value_and_grad`` and ``value_grad_hess`` add arrays of input's shape.
+
+    Raises
+    ------
+    IndexError
+        For a class index outside [0, C), naming the first.
+    ValueError
+        For shapes that do not fit, probabilities or targets outside [0, 1].
+    TypeError
+        For bool, complex or longdouble input, masked arrays, class indices that are not integers.
+
+    References
+    ----------
+    Brier, Verification of Forecasts Expressed in Terms of Probability (1950).
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.brier_score([0.1, 0.9, 0.8, 0.3], [0, 1, 1, 0]).round(4)
+    np.float64(0.0375)
+    >>> fl.brier_score.value_and_grad([[0.5, 0.25, 0.25]], [0])
+    (np.float64(0.375), array([[-1. ,  0.5,  0.5]]))
+    """
+    n, m = np.ndim(input), np.ndim(target)
+    of_row = n == 1 and m == 0 and np.asarray(target).dtype.kind in "iu"
+    if axis is None or not (n > 1 or of_row):
+        return Terms({"input": input, "target": target}, formula="mse_loss")
+    axis = check.integer("axis", axis)
+    if m == n:
+        return Lines("brier", {"input": input}, axis=axis, given=("target", target), domain=check.UNIT)
+    return Lines("brier", {"input": input}, target, kind="class", axis=axis, domain=check.UNIT)

@@ -267,6 +267,23 @@ def rows_of_labels(rng, dtype, shape):
     return rng.standard_normal(shape).astype(dtype), lists
 
 
+def rows_of_probabilities(rng, dtype, shape):
+    """Rows that sum to 1, from sure to unsure."""
+    return (np.maximum(rng.dirichlet(np.full(shape[1], 0.25), shape[0]), 1e-6).astype(dtype),)
+
+
+def rows_of_predictions(rng, dtype, shape):
+    return *rows_of_probabilities(rng, dtype, shape), rng.integers(0, shape[1], shape[0])
+
+
+def rows_of_distributions(rng, dtype, shape):
+    return *rows_of_probabilities(rng, dtype, shape), *rows_of_probabilities(rng, dtype, shape)
+
+
+def rows_of_logits(rng, dtype, shape):
+    return (heavy(rng, dtype, shape, bound=20.0),)
+
+
 def rows_of_pairs(rng, dtype, shape):
     return tuple(rng.standard_normal((2, *shape)).astype(dtype))
 
@@ -508,6 +525,17 @@ ROW_LOSSES = (
         params=({}, {"margin": 2.0, "swap": True, "eps": 0.125}, {"p": 1.0}, {"p": np.inf, "swap": True}, {"p": 3.0}),
         **_LINES | {"by": (0, 1, 2)},
     ),
+    Case(name="entropy", reference=ref.entropy, inputs=rows_of_probabilities, **_LINES),
+    Case(
+        name="entropy", label="logits", reference=ref.entropy, inputs=rows_of_logits, params=({"from_logits": True},),
+        **_LINES | {"bench": ()},
+    ),
+    Case(
+        name="brier_score", family="elementwise", reference=ref.brier_score, inputs=probabilities, ulp=ARITHMETIC,
+        options=("plain", "mask", "sample_weight"),
+    ),
+    Case(name="brier_score", label="classes", reference=ref.brier_score, inputs=rows_of_predictions, **_LINES),
+    Case(name="brier_score", label="rows", reference=ref.brier_score, inputs=rows_of_distributions, **_LINES | {"bench": ()}),
     Case(
         name="pairwise_distance", reference=ref.pairwise_distance, inputs=rows_of_pairs,
         params=({"eps": 0.125}, {"p": 1.5}), **_LINES | {"family": "pairs", "by": (0, 1)},

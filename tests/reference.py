@@ -611,6 +611,21 @@ def squared_hinge_loss(x, target):
     return hinge_loss(x, target) ** 2
 
 
+def entropy(p, axis=-1, *, from_logits=False):
+    if from_logits:
+        p = [mp.exp(v) for v in p]
+        p = [v / sum(p) for v in p]
+    return -sum((v * mp.log(v) for v in p if v), mp.mpf(0))
+
+
+def brier_score(p, target):
+    """Of an event; of classes, whose target is an index or a distribution."""
+    if np.ndim(p) == 0:
+        return (p - target) ** 2
+    q = target if np.ndim(target) else [j == target for j in range(len(p))]
+    return sum((a - b) ** 2 for a, b in zip(p, q, strict=True))
+
+
 def cosine_similarity(x, y, *, eps=1e-8, axis=-1):
     return _dot(x, y) / (max(mp.sqrt(_dot(x, x)), eps) * max(mp.sqrt(_dot(y, y)), eps))
 

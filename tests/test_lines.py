@@ -1,6 +1,6 @@
 """Losses of whole rows and functions of pairs of rows, on every backend, instruction set and dtype."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ class TestLines:
         parts = [loss.partial(*(a[i : i + 1] for a in arguments), **keywords) for i in range(len(values))]
         assert whole.count == len(values)
         assert_close(np.float64(sum(parts).loss_sum), whole.loss_sum, 2)
-        assert_close(dtype.type(whole.result("mean")), loss(*arguments, **keywords), 1)
+        assert_close(dtype.type(whole.result("mean")), loss(*arguments, reduction="mean", **keywords), 1)
 
     def test_layouts(self, scenario, dtype, backend):
         loss = scenario.case.function
@@ -144,29 +144,31 @@ def many(name, dtype, n, width):
     return {
         "hinge_loss": (x[0], rng.integers(0, width, n)), "multi_margin_loss": (x[0], rng.integers(0, width, n)),
         "multilabel_margin_loss": (x[0], labels), "cosine_embedding_loss": (*x[:2], rng.choice([-1, 1], n)),
-        "triplet_margin_loss": tuple(x),
+        "triplet_margin_loss": tuple(x), "entropy": (x[0] - x[0].min(),),
+        "brier_score": (fl.softmax(x[0], axis=1), rng.integers(0, width, n)),
     }[name]  # fmt: skip
 
 
-NAMES = "hinge_loss", "multi_margin_loss", "multilabel_margin_loss", "cosine_embedding_loss", "triplet_margin_loss"
+NAMES = "hinge_loss", "multi_margin_loss", "multilabel_margin_loss", "cosine_embedding_loss", "triplet_margin_loss", "entropy", "brier_score"
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(20_003, 5), (701, 133), (67, 1100)], ids=str)
 def test_neither_threads_nor_position_change_a_bit(name, shape, dtype, backend):
     loss, arguments = getattr(fl, name), many(name, dtype, *shape)
+    call = partial(loss.value_and_grad, **{"from_logits": True} if name == "entropy" else {})
     with fl.threads(1):
-        want = loss.value_and_grad(*arguments)
+        want = call(*arguments, reduction="mean")
     with fl.threads(3):
-        got = loss.value_and_grad(*arguments)
-    single = loss.value_and_grad(*(a[37:38] for a in arguments), reduction="sum")
-    unreduced = loss.value_and_grad(*arguments, reduction="none")
+        got = call(*arguments, reduction="mean")
+    single = call(*(a[37:38] for a in arguments), reduction="sum")
+    unreduced = call(*arguments, reduction="none")
     assert_same(got[0], want[0])
     assert_same(unreduced[0][37], single[0])
     for a, b, c, d in zip(*(arrays(r[1]) for r in (want, got, unreduced, single)), strict=True):
         assert_same(a, b)
         assert_same(c[37:38], d)
-    assert_same(loss.value_and_grad(*map(np.asfortranarray, arguments))[0], want[0])
+    assert_same(call(*map(np.asfortranarray, arguments), reduction="mean")[0], want[0])
 
 
 def torch_agrees(name, inputs, rest, keywords, dtype):
@@ -223,6 +225,68 @@ def test_hinge_of_sklearn(dtype, backend):
     np.testing.assert_allclose(fl.hinge_loss(x, target), metrics.hinge_loss(target, x, labels=range(4)), 1e-6)
     signs = np.where(target > 1, 1, -1)
     np.testing.assert_allclose(fl.hinge_loss(x[:, 0], signs), metrics.hinge_loss(signs, x[:, 0]), 1e-6)
+
+
+def test_entropy_of_scipy_and_torch(dtype, backend):
+    special, torch = oracle("scipy.special"), oracle("torch")
+    rng = np.random.default_rng(0)
+    for shape, axis in (((7, 40), -1), ((40, 7), 0), ((2, 6, 3), 1), ((5,), 0)):
+        p = fl.softmax(rng.standard_normal(shape).astype(dtype), axis=axis)
+        np.testing.assert_allclose(fl.entropy(p, axis), special.entr(p).sum(axis), 1e-6)
+        x, up = (3 * rng.standard_normal(shape)).astype(dtype), rng.random(np.delete(shape, axis)).astype(dtype)
+        tensor = torch.tensor(x, requires_grad=True)
+        theirs = torch.special.entr(torch.softmax(tensor, axis)).sum(axis)
+        theirs.backward(torch.tensor(up))
+        value, grad = fl.entropy.value_and_grad(x, axis, from_logits=True, upstream=up)
+        np.testing.assert_allclose(value, theirs.detach().numpy(), 1e-5)
+        np.testing.assert_allclose(grad, tensor.grad.numpy(), 1e-4, 2e-6)
+
+
+def test_brier_score_of_sklearn(dtype, backend):
+    metrics = oracle("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    for n_classes in (2, 3, 40):
+        p, target = rng.dirichlet(np.ones(n_classes), 50), rng.integers(0, n_classes, 50)
+        p, weight, labels = p.astype(dtype), rng.random(50).astype(dtype), range(n_classes)
+        wide = p.astype(float) / p.astype(float).sum(1, keepdims=True)
+        for given in ({}, {"sample_weight": weight}):
+            want = metrics.brier_score_loss(target, wide, labels=labels, scale_by_half=False, **given)
+            np.testing.assert_allclose(fl.brier_score(p, target, **given), want, 1e-5)
+            np.testing.assert_allclose(fl.brier_score(p, np.eye(n_classes)[target], **given), want, 1e-5)
+            want = metrics.brier_score_loss(target == 1, wide[:, 1], **given)
+            np.testing.assert_allclose(fl.brier_score(p[:, 1], target == 1, **given), want, 1e-5)
+
+
+def test_what_a_brier_score_is_of(dtype, backend):
+    """Classes along the axis, single events without one."""
+    p = np.array([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]], dtype)
+    rows = fl.brier_score(p, [0, 2], reduction="none")
+    assert_same(rows, np.array([0.375, 0.875], dtype))
+    assert_same(fl.brier_score(p.T, [0, 2], axis=0, reduction="none"), rows)
+    assert_same(fl.brier_score(p[0], 0), rows[0])
+    assert_same(fl.brier_score(p, np.eye(3, dtype=bool)[[0, 2]], reduction="none"), rows)
+    events = np.eye(3)[[0, 2]]
+    assert_same(fl.brier_score(p, events, axis=None, reduction="none"), (p - events.astype(dtype)) ** 2)
+    assert_same(fl.brier_score(p[0], events[0]), dtype.type(rows[0] / 3))
+    assert_same(fl.brier_score(p[0], 1.0, reduction="none"), (1 - p[0]) ** 2)
+    assert fl.brier_score(dtype.type(0.5), 1) == dtype.type(0.25)
+    assert_same(fl.brier_score(p[:, :1], events[:, :1]), fl.brier_score(p[:, 0], events[:, 0]))
+
+
+def test_limits_of_entropy(dtype, engine):
+    value, grad, hess = fl.entropy.value_grad_hess(np.array([[0, 1, -0.0], [NAN, 0.5, 0.5]], dtype))
+    assert_same(value, np.array([0, NAN], dtype))
+    assert_same(grad[0], np.array([INF, -1, INF], dtype))
+    assert_same(hess[0], np.array([-INF, -1, -INF], dtype))
+    x = np.array([[0, -INF, -INF], [0, 0, -INF], [0, -60, -INF], [0, INF, 1], [-INF] * 3, [NAN, 0, 0]], dtype)
+    value, grad, hess = fl.entropy.value_grad_hess(x, from_logits=True)
+    e = np.exp(np.longdouble(-60))
+    np.testing.assert_allclose(value[:3].astype(float), np.array([0, np.log(2), 61 * e], float), 1e-6)
+    np.testing.assert_allclose(grad[:3].astype(float), np.array([[0, 0, 0], [0, 0, 0], [-60 * e, 60 * e, 0]], float), 1e-6)
+    assert np.isfinite(hess[:3]).all() and np.isnan(value[3:]).all() and np.isnan(grad[3:]).all()
+    assert fl.entropy(np.empty((2, 0), dtype)).tolist() == fl.entropy(np.empty((2, 0), dtype), from_logits=True).tolist() == [0, 0]
+    assert fl.entropy(dtype.type(1)) == 0 and fl.entropy(np.empty((0, 3), dtype)).shape == (0,)
+    assert fl.entropy(np.array([[7, 0.5], [0.5, 0.5]], dtype), where=[False, True], reduction="mean") == dtype.type(np.log(2))
 
 
 def test_kinks_and_ties(dtype, engine):
@@ -289,6 +353,16 @@ RAISES = [
     (lambda out: fl.multi_margin_loss(X[:, :0], [0] * 4), ValueError, "at least one class"),
     (lambda out: fl.multilabel_margin_loss(X[:, :0], np.zeros((4, 0), int)), ValueError, "at least one class"),
     (lambda out: fl.multi_margin_loss(X[None], [[0] * 4]), ValueError, "at most 2 axes"),
+    (lambda out: fl.entropy.grad(X - Y, out=out), ValueError, "p[0, 0] is -1.0; it must be in [0, 1]"),
+    (lambda out: fl.entropy(X, 2), ValueError, "axis 2"),
+    (lambda out: fl.entropy(X, None), TypeError, "axis is None; it must be an int"),
+    (lambda out: fl.entropy(X > 0), TypeError, "p has dtype bool"),
+    (lambda out: fl.brier_score.grad(X, [0, 3, 1, -1], out=out), IndexError, "target[1] is 3; class indices must be in [0, 3)"),
+    (lambda out: fl.brier_score.grad(2 * Y, [0, 1, 1, 0], out=out), ValueError, "input[0, 0] is 2.0; it must be in [0, 1]"),
+    (lambda out: fl.brier_score.grad(X, -Y, out=out), ValueError, "target[0, 0] is -1.0; it must be in [0, 1]"),
+    (lambda out: fl.brier_score.grad(X, Y[:, :2], out=out), ValueError, "target has shape (4, 2); it must be input's shape (4, 3)"),
+    (lambda out: fl.brier_score(X, [0.0, 1, 1, 0]), TypeError, "class indices must be integers"),
+    (lambda out: fl.brier_score(X[0], [0, 2, 1]), ValueError, "target[1] is 2; it must be in [0, 1]"),
     (lambda out: fl.cosine_embedding_loss(X, Y, [1, -1, 0, 1]), ValueError, "target[2] is 0; it must be -1 or 1"),
     (lambda out: fl.cosine_embedding_loss(X, Y, [1, -1, 1, 1.5]), ValueError, "target[3] is 1.5"),
     (lambda out: fl.cosine_embedding_loss(X, Y[:, :2], [1] * 4), ValueError, "input2 has shape (4, 2); it must be input1's shape (4, 3)"),
@@ -326,3 +400,5 @@ def test_nothing_warns(dtype, engine):
         for p in (1, 2, 3, INF):
             fl.triplet_margin_loss.value_grad_hess(x, x[::-1], x.T, p=p, swap=True)
         fl.cosine_similarity.backward([1.0] * 3, x, x)
+        fl.entropy.value_grad_hess(x, from_logits=True)
+        fl.entropy.value_grad_hess(np.where((x >= 0) & (x <= 1), x, x.dtype.type(0)))

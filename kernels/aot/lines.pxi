@@ -1,7 +1,7 @@
 # Row losses of margin.pxi: their jobs, and plain calls of them.
 
 cdef dict LINE_OPS = {"multi_margin": MULTI_MARGIN, "crammer_singer": CRAMMER_SINGER, "cosine": COSINE, "norm": NORM, "norm_p": NORM_P,
-                      "multilabel_margin": MULTILABEL_MARGIN}
+                      "entropy": ENTROPY, "entropy_of_logits": ENTROPY_OF_LOGITS, "brier": BRIER, "multilabel_margin": MULTILABEL_MARGIN}
 
 cdef struct LinesJob:
     Lines lines
@@ -56,10 +56,10 @@ def row_loss(str op, tuple params, tuple inputs, target, int64_t ignore_index, c
     job.lines.n_rows, job.lines.n_classes, job.lines.n_inputs = x.shape[0], x.shape[1], len(inputs)
     for i in range(job.lines.n_inputs):
         job.lines.x[i] = data_of(inputs[i])
-        if grads is not None:
-            job.lines.grad[i] = data_of(grads[i])
-        if hesses is not None:
-            job.lines.hess[i] = data_of(hesses[i])
+    for i in range(0 if grads is None else len(grads)):
+        job.lines.grad[i] = data_of(grads[i])
+    for i in range(0 if hesses is None else len(hesses)):
+        job.lines.hess[i] = data_of(hesses[i])
     for i in range(len(params)):
         job.lines.params[i] = params[i]
     job.lines.want_grad, job.lines.want_hess = grads is not None, hesses is not None

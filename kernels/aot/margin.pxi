@@ -40,7 +40,7 @@ cdef struct Stages:
     finish_t finish
     derive_t derive
     int steps
-    bint own                       # there is a target class, whose score is taken out of the others
+    bint own                       # where there are targets, they are classes, whose scores are taken out of the others
     double filler                  # beyond the end of a row
 
 cdef Stages STAGES[N_STAGED]
@@ -329,6 +329,118 @@ cdef void distance_derive(const Lines* job, const Group* g, Tiles* t, Py_ssize_t
                     t.hess[b][i * LANES + l] += f[0][l] * r[1]
 
 
+# ---- entropy of probabilities, of the softmax of logits ---------------------------------------------------------------
+
+cdef void entropy_reduce(const Lines* job, Group* g, int step, Tiles* t, Py_ssize_t n, Py_ssize_t start) noexcept nogil:
+    cdef double total[LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        total[l] = g.sum[0][l]
+    for i in range(n):
+        for l in range(LANES):
+            r = _entropy_f64(t.x[0][i * LANES + l])
+            total[l] += r[0]
+    for l in range(LANES):
+        g.sum[0][l] = total[l]
+
+
+cdef void sum_finish(const Lines* job, Group* g) noexcept nogil:
+    cdef Py_ssize_t l
+    for l in range(g.lanes):
+        g.loss[l], g.f[0][l] = g.sum[0][l], g.up[l]
+
+
+cdef void entropy_derive(const Lines* job, const Group* g, Tiles* t, Py_ssize_t n, Py_ssize_t start) noexcept nogil:
+    cdef double up[LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        up[l] = g.f[0][l]
+    for i in range(n):
+        for l in range(LANES):
+            r = _entropy_f64(t.x[0][i * LANES + l])
+            t.grad[0][i * LANES + l], t.hess[0][i * LANES + l] = up[l] * r[1], up[l] * r[2]
+
+
+cdef void logits_reduce(const Lines* job, Group* g, int step, Tiles* t, Py_ssize_t n, Py_ssize_t start) noexcept nogil:
+    """First the maximum; then the sums over what lies below it."""
+    cdef double top[LANES]
+    cdef double total[3][LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        top[l], total[0][l], total[1][l], total[2][l] = g.top[0][l], 0, 0, 0
+    if step == 0:
+        for i in range(n):
+            for l in range(LANES):
+                top[l] = larger(t.x[0][i * LANES + l], top[l])
+        for l in range(LANES):
+            g.top[0][l] = top[l]
+        return
+    for i in range(n):
+        for l in range(LANES):
+            r = _entropy_sums_f64(t.x[0][i * LANES + l] - top[l])
+            total[0][l] += r[0]
+            total[1][l] += r[1]
+            total[2][l] += r[2]
+    for i in range(3):
+        add_to(g.sum[i], total[i])
+
+
+cdef void logits_finish(const Lines* job, Group* g) noexcept nogil:
+    cdef Py_ssize_t l
+    for l in range(g.lanes):
+        r = _entropy_of_sums_f64(g.sum[0][l], g.sum[1][l], g.sum[2][l])
+        g.loss[l], g.f[0][l], g.f[1][l], g.f[2][l], g.f[3][l] = r[0], g.up[l], r[1], r[2], r[3]
+
+
+cdef void logits_derive(const Lines* job, const Group* g, Tiles* t, Py_ssize_t n, Py_ssize_t start) noexcept nogil:
+    cdef double f[4][LANES]
+    cdef double top[LANES]
+    cdef Py_ssize_t i, l
+    for i in range(4):
+        for l in range(LANES):
+            f[i][l], top[l] = g.f[i][l], g.top[0][l]
+    for i in range(n):
+        for l in range(LANES):
+            r = _entropy_slopes_f64(t.x[0][i * LANES + l] - top[l], f[1][l], f[2][l], f[3][l])
+            t.grad[0][i * LANES + l], t.hess[0][i * LANES + l] = f[0][l] * r[0], f[0][l] * r[1]
+
+
+# ---- Brier score: sum of (p_j - q_j)^2 over the classes; q is the second input, or 1 for the class y ------------------
+
+cdef void brier_reduce(const Lines* job, Group* g, int step, Tiles* t, Py_ssize_t n, Py_ssize_t start) noexcept nogil:
+    cdef double total[LANES]
+    cdef double d
+    cdef Py_ssize_t i, l
+    if job.n_inputs == 1:
+        memset(t.x[1], 0, n * LANES * sizeof(double))
+    for l in range(LANES):
+        total[l] = g.sum[0][l]
+    for i in range(n):
+        for l in range(LANES):
+            d = t.x[0][i * LANES + l] - t.x[1][i * LANES + l]
+            total[l] += d * d
+    for l in range(LANES):
+        g.sum[0][l] = total[l]
+
+
+cdef void brier_finish(const Lines* job, Group* g) noexcept nogil:
+    cdef Py_ssize_t l
+    sum_finish(job, g)
+    for l in range(g.lanes if job.target != NULL else 0):
+        g.loss[l] += (g.own[l] - 1) * (g.own[l] - 1)
+        g.own_grad[l], g.own_hess[l] = 2 * (g.own[l] - 1) * g.up[l], 2 * g.up[l]
+
+
+cdef void brier_derive(const Lines* job, const Group* g, Tiles* t, Py_ssize_t n, Py_ssize_t start) noexcept nogil:
+    cdef double up[LANES]
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        up[l] = 2 * g.f[0][l]
+    for i in range(n):
+        for l in range(LANES):
+            t.grad[0][i * LANES + l], t.hess[0][i * LANES + l] = up[l] * (t.x[0][i * LANES + l] - t.x[1][i * LANES + l]), up[l]
+
+
 # ---- the rows of one chunk -----------------------------------------------------------------------------------------
 
 cdef extern from "lanes.h" nogil:
@@ -336,6 +448,10 @@ cdef extern from "lanes.h" nogil:
     void rows_to_lanes_f64(const double* x, Py_ssize_t n, double* t)
     void lanes_to_rows_f32(const double* t, Py_ssize_t n, float* out)
     void lanes_to_rows_f64(const double* t, Py_ssize_t n, double* out)
+
+
+cdef inline bint has_own(const Lines* job, const Stages* s) noexcept nogil:
+    return s.own and job.target != NULL
 
 
 cdef inline void begin_group(Group* g, bint short) noexcept nogil:
@@ -357,11 +473,11 @@ cdef inline void load_group(const Lines* job, const Stages* s, Py_ssize_t r, Py_
     for l in range(g.lanes):
         g.u[l] = 0.0 if l >= rows else (<const real*> job.row_weight)[r + l] if job.row_weight != NULL else 1.0
         g.y[l] = job.target[r + l] if job.target != NULL and l < rows else 0
-        g.used[l] = g.u[l] != 0 and (not s.own or g.y[l] != job.ignore_index)
+        g.used[l] = g.u[l] != 0 and (not has_own(job, s) or g.y[l] != job.ignore_index)
         g.up[l] = job.scale * g.u[l]
         if job.upstream != NULL and g.used[l]:
             g.up[l] *= (<const real*> job.upstream)[r + l]
-        if s.own and g.used[l]:
+        if has_own(job, s) and g.used[l]:
             g.own[l] = (<const real*> job.x[0])[(r + l) * job.n_classes + g.y[l]]
             if job.class_weight != NULL:
                 g.w[l] = (<const real*> job.class_weight)[g.y[l]]
@@ -404,6 +520,10 @@ cdef inline void store_side_by_side(double* t, const Group* g, real* out, Py_ssi
         lanes_to_rows_f64(t, n, out)
 
 
+cdef inline Py_ssize_t gradients_of(const Lines* job) noexcept nogil:
+    return 1 if job.op == BRIER else job.n_inputs
+
+
 cdef inline void put_own(const Group* g, double* t, Py_ssize_t l, Py_ssize_t start, Py_ssize_t size, double v) noexcept nogil:
     if g.used[l] and g.lanes > 1:
         t[g.y[l] * LANES + l] = v
@@ -425,9 +545,9 @@ cdef inline void load_tiles(const Lines* job, const Stages* s, const Group* g, T
                 tile[c] = x[start + c]
             for c in range(size, (size + LANES - 1) // LANES * LANES):
                 tile[c] = s.filler
-    if s.own:
+    if has_own(job, s):
         for l in range(g.lanes):
-            put_own(g, t.x[0], l, start, size, -INFINITY)
+            put_own(g, t.x[0], l, start, size, s.filler)
 
 
 cdef inline void write_tile(const Lines* job, const Group* g, double* t, real* out, Py_ssize_t r, Py_ssize_t rows, Py_ssize_t start,
@@ -444,11 +564,11 @@ cdef inline void write_tile(const Lines* job, const Group* g, double* t, real* o
 cdef inline void write_tiles(const Lines* job, const Stages* s, const Group* g, Tiles* t, Py_ssize_t r, Py_ssize_t rows, Py_ssize_t start,
                              Py_ssize_t size, const real* like) noexcept nogil:
     cdef Py_ssize_t k, l
-    if s.own:
+    if has_own(job, s):
         for l in range(g.lanes):
             put_own(g, t.grad[0], l, start, size, g.own_grad[l])
             put_own(g, t.hess[0], l, start, size, g.own_hess[l])
-    for k in range(job.n_inputs):
+    for k in range(gradients_of(job)):
         write_tile[real](job, g, t.grad[k], <real*> job.grad[k], r, rows, start, size)
         if job.want_hess:
             write_tile[real](job, g, t.hess[k], <real*> job.hess[k], r, rows, start, size)
@@ -483,7 +603,7 @@ cdef inline void zero_line(const Lines* job, Py_ssize_t r, const real* like) noe
     cdef Py_ssize_t k
     if job.value != NULL:
         (<real*> job.value)[r] = 0
-    for k in range(job.n_inputs):
+    for k in range(gradients_of(job)):
         if job.want_grad:
             memset(<real*> job.grad[k] + r * job.n_classes, 0, job.n_classes * sizeof(real))
         if job.want_hess:
@@ -624,3 +744,6 @@ cdef void fill_lines(Table* t) noexcept:
     stage(COSINE, cosine_reduce, cosine_finish, cosine_derive, 1, False, 0)
     stage(NORM, norm_reduce, distance_finish, distance_derive, 1, False, 0)
     stage(NORM_P, norm_p_reduce, distance_finish, distance_derive, 2, False, 0)
+    stage(ENTROPY, entropy_reduce, sum_finish, entropy_derive, 1, False, 0)
+    stage(ENTROPY_OF_LOGITS, logits_reduce, logits_finish, logits_derive, 2, False, -INFINITY)
+    stage(BRIER, brier_reduce, brier_finish, brier_derive, 1, True, 0)

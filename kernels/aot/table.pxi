@@ -61,7 +61,7 @@ ctypedef Py_ssize_t (*ctc_scratch_t)(const Ctc* job, Py_ssize_t sequence) noexce
 
 # Row losses of margin.pxi: contiguous rows, up to three inputs.
 cdef enum:
-    MULTI_MARGIN, CRAMMER_SINGER, COSINE, NORM, NORM_P, N_STAGED
+    MULTI_MARGIN, CRAMMER_SINGER, COSINE, NORM, NORM_P, ENTROPY, ENTROPY_OF_LOGITS, BRIER, N_STAGED
     MULTILABEL_MARGIN = N_STAGED
     TILE = 512            # numbers of a tile
 

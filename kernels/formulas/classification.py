@@ -65,3 +65,32 @@ def kl_div_log(x, y):
     """exp(y) (y - x), 0 where exp(y) is; derivatives -exp(y) and 0. No kinks."""
     e = exp(y)
     return select(e == 0, 0.0, e * (y - x)), -e, zero(e)
+
+
+# Parts of the row losses
+
+
+def _entropy(p):
+    """-p log(p), 0 at p = 0; derivatives -1 - log(p) and -1 / p, which are inf and -inf there."""
+    a = log(p)
+    return select(p == 0, 0.0, -p * a), -1 - a, -1 / abs(p)
+
+
+def _entropy_sums(d):
+    """Of a logit d below the largest: exp(d) or 0 for d = 0, which is counted, and -d exp(d), whose limit is 0."""
+    e = exp(d)
+    return select(d == 0, 0.0, e), select(d == 0, 1.0, 0.0), select(e == 0, 0.0, -d * e)
+
+
+def _entropy_of_sums(others, count, pull):
+    """log(S) + T, S = others + count and T = pull / S: the entropy, 1 / S, T, and 1 - 1 / S."""
+    rest = others + max(count - 1, 0.0)
+    inverse = 1 / (1 + rest)
+    return log1p(rest) + pull * inverse, inverse, pull * inverse, rest * inverse
+
+
+def _entropy_slopes(d, inverse, mean, apart):
+    """Derivatives of a softmax's entropy: -p a and -p ((q - p) a + q), with a = d + T = log(p) + entropy and q = 1 - p; 0 for p = 0."""
+    p = exp(d) * inverse
+    a, q = d + mean, select(d == 0, apart, 1 - p)
+    return select(p == 0, 0.0, -p * a), select(p == 0, 0.0, -p * ((q - p) * a + q))

@@ -219,6 +219,9 @@ LINE_OPS = {  # code, passes over a row, how its own class is used, what stands 
     "cosine": (layout.COSINE, 1, layout.NO_CLASS, 0.0),
     "norm": (layout.NORM, 1, layout.NO_CLASS, 0.0),
     "norm_p": (layout.NORM_P, 2, layout.NO_CLASS, 0.0),
+    "entropy": (layout.ENTROPY, 1, layout.NO_CLASS, 0.0),
+    "entropy_of_logits": (layout.ENTROPY_OF_LOGITS, 2, layout.NO_CLASS, -np.inf),
+    "brier": (layout.BRIER, 1, layout.REMOVED, 0.0),
 }
 
 
@@ -239,6 +242,8 @@ def row_loss(
         arguments = (*arrays, target, row_weight, upstream, value, scale)
     else:
         code, steps, own_class, filler = LINE_OPS[op]
+        if target is None:
+            own_class = layout.NO_CLASS
         n_pairs = 1 if len(inputs) == 2 else 3 if params[3] else 2
         kernel, scratch = "row_loss", layout.LINE_SCRATCH
         arguments = (code, steps, own_class, filler, len(inputs), n_pairs, *arrays, target, ignore_index,

@@ -50,7 +50,7 @@ def ctc_width(n_labels):
 LINE_SHORT = 32  # rows of so few classes stand side by side
 LINE_WIDTH = 64  # so many of them
 LINE_TILE = LINE_SHORT * LINE_WIDTH  # numbers of a tile
-MULTI_MARGIN, CRAMMER_SINGER, COSINE, NORM, NORM_P = range(5)
+MULTI_MARGIN, CRAMMER_SINGER, COSINE, NORM, NORM_P, ENTROPY, ENTROPY_OF_LOGITS, BRIER = range(8)
 NO_CLASS, REMOVED = range(2)  # what becomes of the score of the target: there is none, it is taken out
 (LINE_Y, LINE_USED, LINE_OWN, LINE_W, LINE_U, LINE_UP, LINE_AT, LINE_LOSS, LINE_TOP) = range(9)
 LINE_SUM = LINE_TOP + 3

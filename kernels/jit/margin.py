@@ -241,11 +241,85 @@ def distance_derive(scratch, terms, n_inputs, n_pairs, n, width, params):
                           slot(scratch, f + 2, f64), slot(scratch, f + 3, f64), grad, other, hess, hess_other)
 
 
+# Entropy of probabilities, of the softmax of logits; Brier score
+
+
+@leaf
+def entropy_reduce(x, n, width, total):
+    restrict()
+    for i in range(n):
+        for l in range(width):
+            v, _, _ = _entropy_f64(x[i * width + l])
+            total[l] += v
+
+
+@leaf
+def entropy_derive(x, n, width, up, grad, hess):
+    restrict()
+    for i in range(n):
+        for l in range(width):
+            _, slope, curve = _entropy_f64(x[i * width + l])
+            grad[i * width + l], hess[i * width + l] = up[l] * slope, up[l] * curve
+
+
+@leaf
+def logits_reduce(x, n, width, top, others, count, pull):
+    restrict()
+    for i in range(n):
+        for l in range(width):
+            a, b, c = _entropy_sums_f64(x[i * width + l] - top[l])
+            others[l] += a
+            count[l] += b
+            pull[l] += c
+
+
+@leaf
+def logits_finish(lanes, others, count, pull, up, loss, factor, inverse, mean, apart):
+    for l in range(lanes):
+        loss[l], inverse[l], mean[l], apart[l] = _entropy_of_sums_f64(others[l], count[l], pull[l])
+        factor[l] = up[l]
+
+
+@leaf
+def logits_derive(x, n, width, top, factor, inverse, mean, apart, grad, hess):
+    restrict()
+    for i in range(n):
+        for l in range(width):
+            slope, curve = _entropy_slopes_f64(x[i * width + l] - top[l], inverse[l], mean[l], apart[l])
+            grad[i * width + l], hess[i * width + l] = factor[l] * slope, factor[l] * curve
+
+
+@leaf
+def brier_reduce(x, y, n, width, total):
+    restrict()
+    for i in range(n):
+        for l in range(width):
+            d = x[i * width + l] - y[i * width + l]
+            total[l] += d * d
+
+
+@leaf
+def brier_derive(x, y, n, width, up, grad, hess):
+    restrict()
+    for i in range(n):
+        for l in range(width):
+            grad[i * width + l], hess[i * width + l] = 2.0 * up[l] * (x[i * width + l] - y[i * width + l]), 2.0 * up[l]
+
+
+@leaf
+def sum_finish(lanes, classes, own, total, up, loss, factor, own_grad, own_hess):
+    """The sum; for classes, with their own squares added."""
+    for l in range(lanes):
+        d = own[l] - 1.0
+        loss[l] = total[l] + d * d if classes else total[l]
+        factor[l], own_grad[l], own_hess[l] = up[l], 2.0 * d * up[l], 2.0 * up[l]
+
+
 # The three steps of any loss
 
 
 @leaf
-def line_reduce(op, step, scratch, n, width, limit, start, stride, n_pairs, params):
+def line_reduce(op, step, scratch, n, width, limit, start, stride, n_inputs, n_pairs, params):
     own, at = slot(scratch, LINE_OWN, f64), slot(scratch, LINE_AT, f64)
     x, y = line_tile(scratch, 0), line_tile(scratch, 1)
     top, first = slot(scratch, LINE_TOP, f64), slot(scratch, LINE_TOP + 1, f64)
@@ -259,6 +333,17 @@ def line_reduce(op, step, scratch, n, width, limit, start, stride, n_pairs, para
             first_of_lanes(x, n, width, at, start, stride, top, first)
     elif op == COSINE:
         cosine_reduce(x, y, n, width, s0, s1, s2)
+    elif op == ENTROPY:
+        entropy_reduce(x, n, width, s0)
+    elif op == ENTROPY_OF_LOGITS:
+        if step == 0:
+            top_of_lanes(x, n, width, top)
+        else:
+            logits_reduce(x, n, width, top, s0, s1, s2)
+    elif op == BRIER:
+        for i in range(n * width if n_inputs == 1 else 0):
+            y[i] = 0.0
+        brier_reduce(x, y, n, width, s0)
     else:
         for k in range(n_pairs):
             x, y = line_tile(scratch, first_of_pair(k)), line_tile(scratch, second_of_pair(k))
@@ -284,6 +369,10 @@ def line_finish(op, scratch, lanes, n_classes, n_inputs, n_pairs, signs, params)
         crammer_singer_finish(lanes, params[0], own, slot(scratch, LINE_TOP, f64), up, loss, own_grad, own_hess)
     elif op == COSINE:
         cosine_finish(lanes, signs, slot(scratch, LINE_Y, i64), params[0], params[1], s0, s1, s2, up, loss, f0, f1, f2, f3, f4)
+    elif op == ENTROPY_OF_LOGITS:
+        logits_finish(lanes, s0, s1, s2, up, loss, f0, f1, f2, f3)
+    elif op == ENTROPY or op == BRIER:
+        sum_finish(lanes, signs, own, s0, up, loss, f0, own_grad, own_hess)
     else:
         distance_finish(scratch, lanes, op == NORM, n_inputs, n_pairs, params, up, loss)
 
@@ -301,6 +390,12 @@ def line_derive(op, scratch, n, width, start, stride, n_inputs, n_pairs, params)
         crammer_singer_derive(n, width, at, start, stride, slot(scratch, LINE_TOP + 1, f64), own_grad, own_hess, grad, hess)
     elif op == COSINE:
         cosine_derive(x, y, n, width, f0, f1, f2, f3, f4, grad, other, hess, hess_other)
+    elif op == ENTROPY:
+        entropy_derive(x, n, width, f0, grad, hess)
+    elif op == ENTROPY_OF_LOGITS:
+        logits_derive(x, n, width, slot(scratch, LINE_TOP, f64), f0, f1, f2, f3, grad, hess)
+    elif op == BRIER:
+        brier_derive(x, y, n, width, f0, grad, hess)
     else:
         distance_derive(scratch, op == NORM, n_inputs, n_pairs, n, width, params)
 
@@ -424,12 +519,14 @@ def load_lines_T(scratch, xs, n_inputs, r, rows, lanes, width, start, size, n_cl
     if own_class == REMOVED:
         for l in range(rows):
             if slot(scratch, LINE_USED, i64)[l] != 0:
-                put_own(scratch, line_tile(scratch, 0), l, lanes, width, start, size, -inf)
+                put_own(scratch, line_tile(scratch, 0), l, lanes, width, start, size, filler)
 
 
 @leaf
 def store_lines_T(scratch, tile, outs, n_inputs, r, rows, lanes, width, start, size, n_classes, own_class, own):
     for k in range(n_inputs):
+        if outs[k] == 0:
+            continue
         out, values = offset(pointer(outs[k], T), r * n_classes + start), line_tile(scratch, tile + k)
         if own_class != 0:
             for l in range(rows):
@@ -479,7 +576,7 @@ def row_loss_T(
                 if step == 0 or n_classes > piece:
                     load_lines_T(scratch, xs, n_inputs, r, rows, lanes, width, start, size, n_classes, own_class, filler)
                 line_reduce(op, step, scratch, n_classes if short else pad(size) // 16, width, n_classes * width if short else size, start, stride,
-                            n_pairs, params)
+                            n_inputs, n_pairs, params)
             if not short:
                 combine_lanes(scratch, width, step + 1 < steps or op == CRAMMER_SINGER)
         line_finish(op, scratch, lanes, n_classes, n_inputs, n_pairs, target != 0, params)
