@@ -29,6 +29,7 @@ __all__ = [
     "backend",
     "get_backend",
     "get_num_threads",
+    "objectives",
     "optim",
     "schedules",
     "set_backend",
@@ -51,10 +52,10 @@ def __getattr__(name):
         from importlib.metadata import version
 
         return version("fastloss")
-    if name == "schedules":                              # its dataclasses take a quarter of the import of everything else
+    if name in ("objectives", "schedules"):              # few need them; dataclasses take a quarter of the import of everything else
         from importlib import import_module
 
-        return import_module(".schedules", __name__)
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module 'fastloss' has no attribute {name!r}")
 
 

@@ -151,10 +151,15 @@ def axis(value, ndim):
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def reduction(value, allowed=REDUCTIONS):
+def one_of(name, value, allowed):
+    """value, if it is allowed."""
     if value not in allowed:
-        raise ValueError(f"reduction is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
     return value
+
+
+def reduction(value, allowed=REDUCTIONS):
+    return one_of("reduction", value, allowed)
 
 
 def out(name, value, shape, dtype):
@@ -238,6 +243,71 @@ def bad_index(target, position, n_classes, ignore_index, ignoring="or ignore_ind
     where = ", ".join(map(str, np.unravel_index(position, target.shape))) if target.ndim else "()"
     ignored = "" if ignore_index is None else f" {ignoring} ({ignore_index})"
     raise IndexError(f"target[{where}] is {target.reshape(-1)[position]}; class indices must be in [0, {n_classes}){ignored}")
+
+
+# Objectives
+
+
+def no_loss(value):
+    raise TypeError(f"loss is {value!r}; it must be a loss or the name of one")
+
+
+def loss_inputs(name, required):
+    """A loss's required arguments are an input and a target."""
+    if required != ["input", "target"]:
+        raise ValueError(f"loss is {name}, of {', '.join(required)}; it must be one of input and target alone")
+
+
+def loss_parameters(name, given, allowed):
+    for parameter in given:
+        if parameter not in allowed:
+            raise TypeError(f"{parameter!r} is no parameter of {name} that an objective can set; those are {', '.join(sorted(allowed)) or 'none'}")
+
+
+def raw_scores(value):
+    """Predictions of one output, or of several, as an array."""
+    value = array("y_pred", value)
+    if value.ndim not in (1, 2):
+        raise ValueError(f"y_pred has shape {value.shape}; it must be (rows,) or (rows, outputs)")
+    return value
+
+
+def class_columns(name, shape):
+    if len(shape) != 2:
+        raise ValueError(f"y_pred has shape {shape}; {name} needs (rows, classes): give the engine the number of classes")
+
+
+def whole_labels(target):
+    """Labels that an engine holds as floats, as int64."""
+    with np.errstate(invalid="ignore"):
+        indices = target.astype(np.int64, copy=False)
+    if target.dtype.kind == "f" and (bad := indices != target).any():
+        at = np.unravel_index(bad.argmax(), target.shape)
+        raise ValueError(f"target[{', '.join(map(str, at))}] is {target[at]}; class labels must be whole numbers")
+    return indices
+
+
+def class_labels(target, n_classes, ignore_index):
+    """Class indices, from floats too."""
+    indices = whole_labels(target)
+    bad = (indices < 0) | (indices >= n_classes)
+    if ignore_index is not None:
+        bad &= indices != ignore_index
+    if bad.any():
+        bad_index(target, bad.argmax(), n_classes, ignore_index)
+    return indices
+
+
+def sign_labels(target):
+    """-1 and 1, from labels 0 and 1 too."""
+    zero = target == 0
+    signs = np.where(zero, -1, target)
+    bad = abs(signs) != 1
+    bad |= zero & (target == -1).any()
+    if bad.any():
+        at = np.unravel_index(bad.argmax(), target.shape)
+        raise ValueError(f"target[{', '.join(map(str, at))}] is {target[at]}; labels of a loss of signs must be -1 and 1, or 0 and 1")
+    return signs
 
 
 # Sequences

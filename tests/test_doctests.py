@@ -11,6 +11,7 @@ import fastloss as fl
 NAMES = sorted(name for name in fl.__all__ if not isinstance(getattr(fl, name), types.ModuleType))
 NAMES += [f"optim.{name}" for name in sorted(fl.optim.__all__)]
 NAMES += [f"schedules.{name}" for name in sorted(fl.schedules.__all__)]
+NAMES += [f"objectives.{name}" for name in fl.objectives.__all__]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -282,4 +282,4 @@ class TestFiles:
 def test_modules_are_named_in_all():
     """What `from fastloss import *` gives is what is documented."""
     modules = [name for name in fl.__all__ if isinstance(getattr(fl, name), types.ModuleType)]
-    assert modules == ["optim", "schedules"]
+    assert modules == ["objectives", "optim", "schedules"]

@@ -1,0 +1,277 @@
+"""Losses as objectives of gradient boosting: `xgboost`, `lightgbm` and `catboost` make what each engine calls.
+
+An objective is immutable, pickles, and is cheap to make; none of the engines is imported here. Predictions are raw scores:
+log-odds for `binary_cross_entropy_with_logits`, one column of logits per class for `cross_entropy`.
+"""
+
+import inspect
+
+import numpy as np
+
+import fastloss
+
+from . import _check as check
+from ._initial import constant
+from ._lines import HingeLoss
+from ._loss import RowTerms
+
+__all__ = ["catboost", "lightgbm", "xgboost"]
+
+SIGNED = {"exponential_loss", "hinge_embedding_loss", "hinge_loss", "soft_margin_loss", "squared_hinge_loss"}
+SLAB = 1 << 18      # predictions that are computed in float64 before they are rounded: what a second-level cache holds
+FLOOR = 1e-6        # of a row's weight, below which hessian="positive" does not go
+
+
+class _Objective:
+    """A loss, its keywords, and which second derivative the engine is given."""
+
+    no_jit = True   # CatBoost would compile the methods with Numba, and warn that it cannot
+
+    def __init__(self, loss, *, hessian=None, **params):
+        self.loss, self.params = _public_loss(loss), params
+        own = inspect.signature(self.loss._function).parameters
+        check.loss_parameters(self.loss.__name__, params, set(own) - {"input", "target", "axis"})
+        terms = self.loss._function("input", "target", **params)
+        self._axis = "axis" in own
+        self._kind = getattr(terms, "kind", "class" if isinstance(terms, RowTerms) else "")
+        self.of_rows = bool(self._kind) or self.loss._of_rows
+        self.hessian = self._default_hessian() if hessian is None else check.one_of("hessian", hessian, ("exact", "positive", "one"))
+
+    def __repr__(self):
+        params = "".join(f", {name}={value!r}" for name, value in self.params.items())
+        return f"fastloss.objectives.{type(self).__name__}({self.loss.__name__}, hessian={self.hessian!r}{params})"
+
+    def __deepcopy__(self, memo):
+        return self     # as functions do: scikit-learn's clone asks CatBoost's estimators for the very object they were given
+
+    def _default_hessian(self):
+        """What is 0 for a constant probe is "one": near their target, curved losses are curved."""
+        lengths = [np.shape(value)[-1] for value in self.params.values() if np.ndim(value)]
+        columns = (lengths or [3])[:1] if lengths or self.of_rows else []
+        x = np.multiply.outer(np.linspace(0, 1, 5), np.ones(columns))
+        y = np.zeros(5, np.int64) if self._kind == "class" else np.ones(x.shape, np.int64)
+        hess = self.loss.value_grad_hess(x, y, reduction="none", **self.params)[2]
+        return "positive" if hess.any() else "one"
+
+    def scores_classes(self, y):
+        """Whether those labels ask for one score per class."""
+        return bool(self._kind) or (isinstance(self.loss, HingeLoss) and y.ndim == 1 and not np.isin(y, (-1, 0, 1)).all())
+
+    def labels(self, y, shape):
+        """Labels for predictions of that shape as the loss takes them: class indices, signs, or what they are."""
+        if self.of_rows:
+            check.class_columns(self.loss.__name__, shape)
+        y = check.array("target", y, boolean=True)
+        if y.ndim == 2 and y.shape != shape and y.shape[1] == 1:
+            y = y[:, 0]
+        if y.ndim == 1 < len(shape) and (self._kind or isinstance(self.loss, HingeLoss)):
+            return check.class_labels(y, shape[1], self.params.get("ignore_index"))
+        if self._kind == "labels":
+            return check.whole_labels(y)
+        return check.sign_labels(y) if self.loss.__name__ in SIGNED else y
+
+    def _fill(self, x, y, weight, grad, hess, classes_first=False):
+        """The derivatives of every row's own loss times its weight; classes_first: rows are columns."""
+        keywords = {"reduction": "sum", "sample_weight": weight, **self.params}
+        if classes_first:
+            keywords["axis"] = 0
+        floor = 1.0 if weight is None else weight[:, None] if x.ndim == 2 and not classes_first else weight
+        if self.hessian == "one":
+            self.loss.grad(x, y, out=grad, **keywords)
+            hess[...] = floor
+            return
+        self.loss.value_grad_hess(x, y, out=(None, grad, hess), **keywords)
+        if self.hessian == "positive":
+            np.maximum(hess, FLOOR * floor, out=hess)
+
+    def _arguments(self, y_true, y_pred, weight):
+        """Checked labels, predictions and weights, whichever way round the engine calls."""
+        if hasattr(y_pred, "get_label"):                            # (predictions, DMatrix or Dataset)
+            y_pred, y_true, weight = y_true, y_pred.get_label(), y_pred.get_weight()
+            weight = None if weight is None or not np.size(weight) else weight
+        x = check.raw_scores(y_pred)
+        return self.labels(y_true, x.shape), x, None if weight is None else check.per_row(weight, x.shape[:1])
+
+    def init_score(self, y, weight=None):
+        """The constant prediction of least weighted loss, from which boosting can start.
+
+        Parameters
+        ----------
+        y : array_like, shape (n,) or (n, outputs)
+            Labels, as the engine is given them.
+        weight : array_like, shape (n,), optional
+            One weight per row.
+
+        Returns
+        -------
+        float, or ndarray of float64
+            One number for labels (n,), else one per output; for losses of class scores one per class. Mean, quantile, logarithm
+            of the mean, logit, or logarithms of the classes' shares, where the loss has its minimum there; else by Newton's
+            method. Where the minimum is at infinity, as for a class without rows, a probability of 1e-15 stands for 0.
+
+        Raises
+        ------
+        ValueError
+            For weights that do not fit, labels that the loss does not take.
+        """
+        y = check.array("target", y, boolean=True)
+        weight = np.ones(len(y)) if weight is None else check.per_row(weight, y.shape[:1]).astype(np.float64)
+        with np.errstate(all="ignore"):
+            return constant(self, y, weight)
+
+
+class xgboost(_Objective):
+    """An objective for XGBoost: float32 derivatives in C order, of the shape of the predictions.
+
+    It is called by ``xgboost.train(obj=)`` as (predictions, DMatrix) and by the scikit-learn estimators as (labels,
+    predictions, sample_weight). Labels are what the engine hands over, float32: they become class indices for losses of class
+    scores, and 0 stands for -1 where a loss takes signs. Labels of the predictions' shape serve several outputs.
+
+    Parameters
+    ----------
+    loss : loss or str
+        A public loss of one prediction and one target, or its name.
+    hessian : {"exact", "positive", "one"}, optional
+        The second derivatives as they are, or at least 1e-6 of the row's weight, or the weights themselves. By default
+        "positive"; "one" where the loss has the second derivative 0.
+    **params
+        The loss's own keywords, such as gamma, q, weight (per class) or label_smoothing.
+
+    Raises
+    ------
+    TypeError
+        For what is no loss, or a keyword that the loss does not have or that an objective sets itself.
+    ValueError
+        For a loss of several inputs or without a target, values that the loss does not take. When called: IndexError for a
+        label that is no class, ValueError for shapes that do not fit, labels that are not whole where they must be.
+
+    References
+    ----------
+    Chen, Guestrin, XGBoost: A Scalable Tree Boosting System (2016), section 2.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastloss as fl
+    >>> objective = fl.objectives.xgboost("cross_entropy", weight=[1.0, 2.0])
+    >>> grad, hess = objective(np.array([0.0, 1.0]), np.zeros((2, 2)))
+    >>> grad
+    array([[-0.5,  0.5],
+           [ 1. , -1. ]], dtype=float32)
+    >>> hess
+    array([[0.25, 0.25],
+           [0.5 , 0.5 ]], dtype=float32)
+    >>> round(fl.objectives.xgboost("binary_cross_entropy_with_logits").init_score([0, 0, 0, 1]), 4)
+    -1.0986
+    """
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        y, x, weight = self._arguments(y_true, y_pred, sample_weight)
+        x = np.ascontiguousarray(x, np.float32)
+        grad, hess = np.empty_like(x), np.empty_like(x)
+        self._fill(x, y, weight, grad, hess)
+        return grad, hess
+
+
+class lightgbm(_Objective):
+    """An objective for LightGBM: float32 derivatives in Fortran order, computed from its float64 predictions.
+
+    It is called by ``lightgbm.train(params={"objective": ...})`` as (predictions, Dataset) and by the scikit-learn estimators
+    as (labels, predictions, weight). LightGBM starts such an objective from 0: pass `init_score` to the Dataset or to fit.
+
+    Parameters
+    ----------
+    loss, hessian, **params
+        As in `xgboost`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `xgboost`.
+
+    References
+    ----------
+    Ke et al., LightGBM: A Highly Efficient Gradient Boosting Decision Tree (2017).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastloss as fl
+    >>> objective = fl.objectives.lightgbm(fl.quantile_loss, q=0.9)
+    >>> objective(np.array([1.0, 2.0]), np.array([0.0, 3.0]), np.array([1.0, 2.0]))
+    (array([-0.9,  0.2], dtype=float32), array([1., 2.], dtype=float32))
+    >>> objective.hessian, objective.init_score([1.0, 2.0, 3.0])
+    ('one', 3.0)
+    """
+
+    def __call__(self, y_true, y_pred, weight=None):
+        y, x, weight = self._arguments(y_true, y_pred, weight)
+        grad, hess = np.empty((2, *x.shape[::-1]), np.float32).swapaxes(1, -1)
+        step = max(1, SLAB * len(x) // max(x.size, 1))
+        for begin in range(0, len(x), step):
+            rows = slice(begin, begin + step)
+            piece = np.asarray(x[rows], np.float64)
+            piece = piece.T if self._axis else np.ascontiguousarray(piece)
+            g, h = np.empty_like(piece), np.empty_like(piece)
+            self._fill(piece, y[rows].T if self._axis else y[rows], None if weight is None else weight[rows], g, h, self._axis)
+            with np.errstate(over="ignore"):
+                grad[rows], hess[rows] = (g.T, h.T) if self._axis else (g, h)
+        return grad, hess
+
+
+class catboost(_Objective):
+    """An objective for CatBoost, which maximises: the derivatives of minus the loss, as lists.
+
+    ``loss_function=`` calls ``calc_ders_range(approxes, targets, weights)`` for a run of rows, or for each row of several
+    classes ``calc_ders_multi(approx, target, weight)``, whose second derivatives are a matrix: its diagonal is that of the
+    loss, the rest 0. CatBoost asks for an `eval_metric` beside it, and for `classes_count` where there are classes; of such a
+    model predict(prediction_type="RawFormulaVal").
+
+    Parameters
+    ----------
+    loss, hessian, **params
+        As in `xgboost`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `xgboost`.
+
+    References
+    ----------
+    Prokhorenkova et al., CatBoost: unbiased boosting with categorical features (2018).
+
+    Examples
+    --------
+    >>> import fastloss as fl
+    >>> fl.objectives.catboost("mse_loss").calc_ders_range([1.0, 2.0], [0.0, 5.0], None)
+    [(-2.0, -2.0), (6.0, -2.0)]
+    >>> fl.objectives.catboost("cross_entropy").calc_ders_multi([0.0, 0.0], 1, 2.0)
+    ([-1.0, 1.0], [[-0.5, 0.0], [0.0, -0.5]])
+    """
+
+    def _derivatives(self, x, y, weight):
+        y, x, weight = self._arguments(y, np.asarray(x, np.float64), weight)
+        grad, hess = np.empty_like(x), np.empty_like(x)
+        self._fill(x, y, weight, grad, hess)
+        return np.negative(grad, out=grad), np.negative(hess, out=hess)
+
+    def calc_ders_range(self, approxes, targets, weights):
+        """One (first, second) derivative for each row."""
+        grad, hess = self._derivatives(approxes, targets, weights)
+        return list(zip(grad.tolist(), hess.tolist(), strict=True))
+
+    def calc_ders_multi(self, approx, target, weight):
+        """The first derivatives by the scores of one row, and the matrix of the second."""
+        grad, hess = self._derivatives([approx], [target], None if weight is None else [weight])
+        return grad[0].tolist(), np.diag(hess[0]).tolist()
+
+
+def _public_loss(loss):
+    """The loss of that name, or the loss itself, if it is one of one prediction and one target."""
+    if isinstance(loss, str):
+        loss = getattr(fastloss, loss) if loss in fastloss.__all__ else loss
+    if not hasattr(loss, "value_grad_hess"):
+        check.no_loss(loss)
+    check.loss_inputs(loss.__name__, [p.name for p in inspect.signature(loss._function).parameters.values() if p.default is p.empty])
+    return loss
