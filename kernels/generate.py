@@ -70,6 +70,7 @@ class Formula:
         self.name = self.base.rstrip("_")
         if self.base.startswith("_"):
             self.role = "helper"
+        self.calls = {node.func.id for node in ast.walk(self.node) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
 
     def refuse(self, node, reason):
         raise ValueError(f"{self.path}:{getattr(node, 'lineno', 0)}: {reason}")
@@ -520,7 +521,12 @@ def cuda_primitives():
 
 # The whole
 
-def registry_text(registry):
+def light(formula, known):
+    """Whether it evaluates no polynomial, so that memory bounds its loop where arrays are long."""
+    return "poly" not in formula.calls and all(light(f, known) for name in formula.calls for f in known.get(name, ()))
+
+
+def registry_text(registry, known):
     text = NOTICE
     for role, formulas in registry.items():
         plural = {"loss": "LOSSES"}.get(role, role.upper() + "S")
@@ -530,7 +536,8 @@ def registry_text(registry):
             entry = f.arrays if role == "activation" else (f.arrays, f.scalars, *gradients)
             text += f'    "{f.name}": {entry},\n'
         text += "}\n"
-    return text
+    names = sorted(f.name for role in ("activation", "loss") for f in registry[role] if light(f, known))
+    return text + f"\n# No polynomials: memory, not the processor, bounds their loops.\nLIGHT = frozenset({names})\n"
 
 
 def generate(formulas):
@@ -540,8 +547,9 @@ def generate(formulas):
     registry = {role: [f for f in formulas if f.role == role] for role in roles}
     loops = [(loop, d) for fs in registry.values() for f in fs for loop in loops_of(f) for d in DTYPES]
     numba_functions = "".join(numba_function(*t[:3]) for t in translated)
+    known = {f.base: [g for g in formulas if g.base == f.base] for f in formulas}
     return {
-        "registry.py": registry_text(registry),
+        "registry.py": registry_text(registry, known),
         "formulas.pxi": CYTHON_HEADER
         + "".join(map(cython_primitives, DTYPES))
         + "".join(cython_function(*t) for t in translated),

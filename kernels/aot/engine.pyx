@@ -17,7 +17,7 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from .._generated.registry import ACTIVATIONS, LOSSES, STEPS
+from .._generated.registry import ACTIVATIONS, LIGHT, LOSSES, STEPS
 
 include "table.pxi"
 include "sums.pxi"
@@ -32,6 +32,9 @@ cdef extern from "pool.hpp" namespace "fastloss" nogil:
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept     # the exception stays set; who sees -1 lets it rise
+
+cdef extern from "stream.h" nogil:
+    void stream_end()
 
 cdef extern from "status.h" nogil:
     ctypedef unsigned int fl_status
@@ -57,6 +60,7 @@ cdef enum:
     SMALL = 4096          # elements up to which neither threads nor the interpreter's lock matter
     CHUNK = 65536         # elements of one task and one partial sum
     SCRATCH = 65536       # bytes of scratch memory on the stack
+    STREAM = 1 << 21      # bytes, of a second-level cache: longer outputs of light kernels go past the caches
     MAX_ARRAYS = 8
     MAX_INPUTS = 3
     MAX_OUTPUTS = 5
@@ -66,8 +70,9 @@ cdef Table* TABLE = NULL
 cdef int THREADS = 1
 cdef dict LOSS_INDEX = {key: i for i, key in enumerate(LOSSES)}
 cdef Py_ssize_t LOSS_SIZES[MAX_FORMULAS][2]      # of each: arrays it takes, inputs it is differentiated by
-for _i, (_arrays, _, _gradients) in enumerate(LOSSES.values()):
-    LOSS_SIZES[_i][0], LOSS_SIZES[_i][1] = len(_arrays), _gradients
+cdef bint LIGHT_LOSS[MAX_FORMULAS]
+for _i, (_name, (_arrays, _, _gradients)) in enumerate(LOSSES.items()):
+    LOSS_SIZES[_i][0], LOSS_SIZES[_i][1], LIGHT_LOSS[_i] = len(_arrays), _gradients, _name in LIGHT
 cdef dict STEP_INDEX = {key: i for i, key in enumerate(STEPS)}
 cdef dict ACTIVATION_INDEX = {key: i for i, key in enumerate(ACTIVATIONS)}
 cdef dict MODE_INDEX = {"v": 0, "vg": 1, "vgh": 2, "g": 3}
@@ -170,6 +175,7 @@ cdef struct LossJob:
     char* out[MAX_OUTPUTS]    # value, gradients, second derivatives; NULL where not wanted
     bint wanted[MAX_OUTPUTS]
     bint aliased              # an output is an input: results go through the block
+    bint light                # memory bounds it, not the processor
     Source weight
     Source upstream
     char* mask
@@ -229,7 +235,7 @@ cdef void loss_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
     cdef char* outputs[MAX_OUTPUTS]
     cdef char* weight
     cdef char* upstream
-    cdef bint first = True
+    cdef bint first = True, streams = job.light and job.n * job.size >= STREAM and not job.aliased
     cdef Py_ssize_t start, stop = min((chunk + 1) * CHUNK, job.n), n, i, at
     for start from chunk * CHUNK <= start < stop by BLOCK:
         n = min(BLOCK, stop - start)
@@ -240,7 +246,7 @@ cdef void loss_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
         upstream = block_of(&job.upstream, spare[MAX_INPUTS + 1], start, n, job.size, first)
         first = False
         for i in range(job.n_outputs):
-            outputs[i] = &block[i][0] if i == 0 or job.aliased or job.out[i] == NULL else job.out[i] + at
+            outputs[i] = &block[i][0] if i == 0 or job.aliased or streams or job.out[i] == NULL else job.out[i] + at
         run_kernel(job.kernel, inputs, job.n_inputs, outputs, job.n_outputs, job.params, n, job.size)
         for i in range(job.n_outputs):
             if not job.wanted[i]:
@@ -249,10 +255,14 @@ cdef void loss_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
                 job.weigh(outputs[i], weight, <unsigned char*> (job.mask + start if job.mask != NULL else NULL), 1.0, n)
             if i and upstream != NULL:
                 job.weigh(outputs[i], upstream, NULL, 1.0, n)
-            if job.out[i] != NULL and outputs[i] != job.out[i] + at:
+            if job.out[i] != NULL and streams:
+                TABLE.stream(job.out[i] + at, outputs[i], n * job.size)
+            elif job.out[i] != NULL and outputs[i] != job.out[i] + at:
                 memcpy(job.out[i] + at, outputs[i], n * job.size)
         if job.wanted[0]:
             two_sum(job.sums + 2 * chunk, job.sum(block[0], n))
+    if streams:
+        stream_end()
 
 
 cdef inline char* data_of(object array) noexcept:
@@ -270,7 +280,7 @@ cdef void prepare_loss(LossJob* job, int index, int mode, bint double_, Py_ssize
     memset(job, 0, sizeof(LossJob))
     job.kernel, job.sum, job.weigh = TABLE.loss[index][double_][mode], TABLE.sum[double_], TABLE.weigh[double_]
     job.n, job.size, job.n_inputs, job.n_gradients = n, 8 if double_ else 4, LOSS_SIZES[index][0], LOSS_SIZES[index][1]
-    job.n_outputs = 1 + 2 * job.n_gradients
+    job.n_outputs, job.light = 1 + 2 * job.n_gradients, LIGHT_LOSS[index]
     for i in range(job.n_outputs):
         job.wanted[i] = mode != 3 if i == 0 else mode != 0 if i <= job.n_gradients else mode == 2
 

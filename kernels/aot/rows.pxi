@@ -8,8 +8,10 @@
 # e_m (1 + rest), and its logarithm m + log1p(rest): rest keeps all its digits when one class dominates.
 
 cdef extern from "transpose.h" nogil:
-    void transpose_f32(const float* source, Py_ssize_t source_step, float* target, Py_ssize_t target_step)
-    void transpose_f64(const double* source, Py_ssize_t source_step, double* target, Py_ssize_t target_step)
+    void load_rows_f32(const float* x, Py_ssize_t step, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t room, float* t)
+    void load_rows_f64(const double* x, Py_ssize_t step, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t room, double* t)
+    void store_rows_f32(const float* t, Py_ssize_t rows, Py_ssize_t n, float* out)
+    void store_rows_f64(const double* t, Py_ssize_t rows, Py_ssize_t n, double* out)
 
 cdef extern from "primitives.h" nogil:
     void FL_PREFETCH(const void* line, int write)
@@ -256,18 +258,19 @@ cdef inline void shares(const double* factor, const Stats* st, Share* share, con
     cdef double most[LANES]
     cdef Py_ssize_t l
     for l in range(LANES):
-        f[l], total[l], error[l], most[l] = factor[l], st.total[l], st.error[l], st.rest[l]
+        f[l], total[l], error[l], most[l] = factor[l], st.total[l], st.error[l], st.top[l] if real is float else st.rest[l]
     for l in range(LANES):
         a = f[l] / total[l]
-        if real is float:
+        if real is float:                                # few divisions: with few classes they are what takes time
             high[l] = <float> a
-            rest = (a - high[l]) / a
+            rest = <float> (a - high[l]) / <float> high[l]
+            most[l] = a * most[l]
         else:
             high[l] = a
             p, rest = product_f64(a, total[l])
             rest = ((f[l] - p) - rest - a * error[l]) / f[l]
+            most[l] = f[l] / (1.0 + most[l]) + (total[l] - total[l])
         low[l] = select_f64(rest - rest == 0, rest, 0.0)
-        most[l] = f[l] / (1.0 + most[l]) + (total[l] - total[l])
     memcpy(share.high, high, sizeof(high))
     memcpy(share.low, low, sizeof(high))
     memcpy(share.m, st.m, sizeof(high))
@@ -283,6 +286,7 @@ cdef inline bint leave_unit(const double* factor, Py_ssize_t lanes, double* shif
         for l in range(lanes):
             shift[l] = 5.421010862427522e-20 if 0 < abs_f64(factor[l]) < 9.094947017729282e-13 else 1.0      # 2^-64, 2^-40
             small += shift[l] != 1
+            st.top[l] *= shift[l]
             st.total[l] *= shift[l]
             st.error[l] *= shift[l]
     return small > 0
@@ -321,58 +325,50 @@ cdef inline bint adjacent(const View* view, const Rows* job, Py_ssize_t r) noexc
 
 
 cdef inline Py_ssize_t tile_size(Py_ssize_t n_classes) noexcept nogil:
-    return (n_classes + 3) // 4 * 4 * LANES
-
-
-cdef inline void transpose(const real* source, Py_ssize_t source_step, real* target, Py_ssize_t target_step) noexcept nogil:
-    if real is float:
-        transpose_f32(source, source_step, target, target_step)
-    else:
-        transpose_f64(source, source_step, target, target_step)
+    return (n_classes + LANES - 1) // LANES * LANES * LANES
 
 
 cdef inline void load_tile(real* t, const View* view, const Rows* job, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
     """Lanes that are no rows become 0."""
     cdef const real* first = row_of[real](view, job, r, t)
     cdef const real* p
-    cdef Py_ssize_t c, l, n = job.n_classes, step = view.classes, from_row = 0, from_class = 0
-    if rows == LANES and step == 1 and job.inner == 1 and view.outer >= n:
-        from_row, from_class = LANES - 4, n & ~3
-        for c from 0 <= c < n by 4:                      # reads up to 3 values of the next row, but for the last rows
-            for l from 0 <= l < (LANES if c < from_class else from_row) by 4:
-                transpose(first + l * view.outer + c, view.outer, t + c * LANES + l, LANES)
+    cdef Py_ssize_t c, l, n = job.n_classes, step = view.classes
+    if step == 1 and job.inner == 1 and view.outer >= n:
+        if real is float:
+            load_rows_f32(first, view.outer, rows, n, (job.n_rows - r - rows) * view.outer, t)
+        else:
+            load_rows_f64(first, view.outer, rows, n, (job.n_rows - r - rows) * view.outer, t)
     elif rows == LANES and adjacent(view, job, r):
         for c in range(n):
             for l in range(LANES):
                 t[c * LANES + l] = first[c * step + l]
-        return
-    elif rows < LANES:
-        memset(t, 0, n * LANES * sizeof(real))
-    for l in range(from_row, rows):
-        p = row_of[real](view, job, r + l, t)
-        for c in range(from_class, n):
-            t[c * LANES + l] = p[c * step]
+    else:
+        if rows < LANES:
+            memset(t, 0, n * LANES * sizeof(real))
+        for l in range(rows):
+            p = row_of[real](view, job, r + l, t)
+            for c in range(n):
+                t[c * LANES + l] = p[c * step]
 
 
 cdef inline void store_tile(const real* t, const View* view, const Rows* job, Py_ssize_t r, Py_ssize_t rows) noexcept nogil:
     cdef real* first = row_of[real](view, job, r, t)
     cdef real* p
-    cdef Py_ssize_t c, l, n = job.n_classes, step = view.classes, from_row = 0, from_class = 0
-    if rows == LANES and step == 1 and job.inner == 1 and view.outer == n:
-        from_row, from_class = LANES - 4, n & ~3
-        for l from 0 <= l < LANES by 4:                  # what a row writes too much, the next one writes again
-            for c from (n - 1) & ~3 >= c >= 0 by 4:
-                if l < from_row or c < from_class:
-                    transpose(t + c * LANES + l, LANES, first + l * n + c, n)
+    cdef Py_ssize_t c, l, n = job.n_classes, step = view.classes
+    if step == 1 and job.inner == 1 and view.outer == n:
+        if real is float:
+            store_rows_f32(t, rows, n, first)
+        else:
+            store_rows_f64(t, rows, n, first)
     elif rows == LANES and adjacent(view, job, r):
         for c in range(n):
             for l in range(LANES):
                 first[c * step + l] = t[c * LANES + l]
-        return
-    for l in range(from_row, rows):
-        p = row_of[real](view, job, r + l, t)
-        for c in range(from_class, n):
-            p[c * step] = t[c * LANES + l]
+    else:
+        for l in range(rows):
+            p = row_of[real](view, job, r + l, t)
+            for c in range(n):
+                p[c * step] = t[c * LANES + l]
 
 
 cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classes, Stats* st) noexcept nogil:
@@ -1135,21 +1131,28 @@ cdef inline void lanes_target(const real* x, const real* q, Py_ssize_t n, const 
     """w += sum q, dot += sum q (m - x), where q = 0 takes no part even against an infinite logit"""
     cdef double total[LANES]
     cdef double product[LANES]
+    cdef double low[LANES]
     cdef double t[LANES]
     cdef real m[LANES]
+    cdef double s, b
     cdef Py_ssize_t i, l
     for l in range(LANES):
-        total[l], product[l], m[l] = w[l], dot[l], m_[l]
+        total[l], product[l], low[l], m[l] = w[l], dot[l], 0, m_[l]
     for i in range(n):
         for l in range(LANES):
             t[l] = <double> m[l] - <double> x[i * LANES + l]
         for l in range(LANES):                           # 0 where q is, so that 0 * inf plays no part
             t[l] = t[l] if q[i * LANES + l] != <real> 0 else 0.0
         for l in range(LANES):
-            product[l] += <double> q[i * LANES + l] * t[l]
+            t[l] = <double> q[i * LANES + l] * t[l]
+            s = product[l] + t[l]
+            if real is double:
+                b = s - product[l]
+                low[l] += (product[l] - (s - b)) + (t[l] - b)
+            product[l] = s
             total[l] += q[i * LANES + l]
     for l in range(LANES):
-        w[l], dot[l] = total[l], product[l]
+        w[l], dot[l] = total[l], product[l] + (low[l] if low[l] == low[l] else 0.0)
 
 
 cdef inline void lanes_dense_gradient(const real* v, const real* s, real* q, Py_ssize_t n, const double* a_, const double* b_) noexcept nogil:

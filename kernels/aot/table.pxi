@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 cdef enum:
     LANES = 16            # every kernel works on whole groups of 16 elements
     MAX_FORMULAS = 128
-    SHORT_ROW = 64        # rows with fewer classes are transposed: 16 rows side by side
+    SHORT_ROW = 128       # rows with fewer classes are transposed: 16 rows side by side
     PIECE = 2048          # elements that stay in the first-level cache, with their exponentials
     WHOLE_ROW = 32768     # longer rows are reduced piece by piece, without memory for their exponentials
 
@@ -84,8 +84,12 @@ cdef struct Lines:
 # Rows begin..end; scratch has room for two long rows in float64; sum = compensated [hi, lo].
 ctypedef void (*lines_t)(const Lines* job, Py_ssize_t begin, Py_ssize_t end, double* scratch, double* sum) noexcept nogil
 
+# A copy of n bytes past the caches; other threads see it only after a fence.
+ctypedef void (*stream_t)(void* to, const void* source, Py_ssize_t n) noexcept nogil
+
 cdef struct Table:
     const char* isa
+    stream_t stream
     kernel_t activation[MAX_FORMULAS][2][3]
     kernel_t loss[MAX_FORMULAS][2][4]
     kernel_t step[MAX_FORMULAS][2]

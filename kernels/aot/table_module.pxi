@@ -4,6 +4,9 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from cpython.pycapsule cimport PyCapsule_New
 
+cdef extern from "stream.h" nogil:
+    void stream_copy(void* to, const void* source, size_t n)
+
 include "table.pxi"
 include "sums.pxi"
 include "formulas.pxi"
@@ -53,6 +56,10 @@ cdef Py_ssize_t count_outside(const real* values, Py_ssize_t n, double low, doub
     return count
 
 
+cdef void stream(void* to, const void* source, Py_ssize_t n) noexcept nogil:
+    stream_copy(to, source, n)
+
+
 cdef Table TABLE
 
 
@@ -65,6 +72,7 @@ fill_elementwise(&TABLE)
 fill_rows(&TABLE)
 fill_ctc(&TABLE)
 fill_lines(&TABLE)
+TABLE.stream = stream
 TABLE.sum[0], TABLE.sum[1] = <sum_t> sum_of[float], <sum_t> sum_of[double]
 TABLE.outside[0], TABLE.outside[1] = <outside_t> count_outside[float], <outside_t> count_outside[double]
 TABLE.weigh[0], TABLE.weigh[1] = <weigh_t> weigh_by[float], <weigh_t> weigh_by[double]

@@ -3,6 +3,10 @@
 cdef enum:
     VALUE, BACKWARD, PARAMETER, GRAD      # the kernels; GRAD is BACKWARD with 1 for g
 
+cdef bint LIGHT_ACTIVATION[MAX_FORMULAS]
+for _i, _name in enumerate(ACTIVATIONS):
+    LIGHT_ACTIVATION[_i] = _name in LIGHT
+
 cdef float ONES_F32[BLOCK]
 cdef double ONES_F64[BLOCK]
 for _ in range(BLOCK):
@@ -68,11 +72,12 @@ cdef void ufunc_range(UfuncJob* job, Py_ssize_t begin, Py_ssize_t end, Py_ssize_
     cdef char* out
     cdef Py_ssize_t start, n, i, k = loop.n_inputs, first = loop.which == GRAD, size = 8 if loop.double_ else 4, step = job.steps[k]
     cdef kernel_t kernel = TABLE.activation[loop.index][loop.double_][1 if loop.which == GRAD else loop.which]
-    cdef bint direct = step == size and not loop.half
+    cdef bint direct = step == size and not loop.half, streams = False
     for i in range(k):
         direct = direct and job.args[i] != job.args[k]
         if job.steps[i] == 0:                            # a parameter: one run serves all blocks
             gather(loop, job.args[i], 0, block[i], min(stride, end - begin))
+    streams = direct and LIGHT_ACTIVATION[loop.index] and job.n * size >= STREAM
     inputs[0] = <char*> (ONES_F64 if loop.double_ else <void*> ONES_F32)
     start, n = begin, stride
     if direct and stride == BLOCK and end - begin > BLOCK:
@@ -84,12 +89,16 @@ cdef void ufunc_range(UfuncJob* job, Py_ssize_t begin, Py_ssize_t end, Py_ssize_
             if job.steps[i] != 0 or stride == 1:
                 inputs[first + i] = gather(loop, job.args[i] + start * job.steps[i], job.steps[i], block[i], n)
         out = job.args[k] + start * step
-        result = out if direct else &block[k][0]
+        result = out if direct and not streams else &block[k][0]
         run_kernel(kernel, inputs, first + k, &result, 1, NULL, n, size)
-        if not direct:
+        if streams:
+            TABLE.stream(out, result, n * size)
+        elif not direct:
             scatter(loop, result, out, step, n)
         start += n
         n = stride
+    if streams:
+        stream_end()
 
 
 cdef void ufunc_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
