@@ -61,7 +61,7 @@ def check(row):
             assert error <= row.tolerance * scale, f"{row.name}: {error:.2e} off {name}, of {scale:.2e}"
 
 
-SETTLE = 2e-3  # seconds in which the threads of the call before stop spinning
+SETTLE = 15e-3  # seconds: the threads of OpenMP spin for about 10 ms after a call, on the processors of the next one
 
 
 def sample(call, n):
