@@ -156,6 +156,25 @@ def losses(quick):
             )
 
 
+def custom(quick):
+    """A user's formula beside the built-in one, and beside its text in NumPy."""
+
+    def huber(x, y, delta=1.0):
+        d = abs(x - y)
+        return 0.5 * d * d if d <= delta else delta * (d - 0.5 * delta)
+
+    loss = fl.custom_loss(huber)
+    for n in (16, 10_000) if quick else (16, 10_000, 1_000_000, 8_000_000):
+        x, y = normal(2, n)
+        ours = partial(loss.value_and_grad, x, y)
+        yield Row(
+            f"custom huber.value_and_grad ({n},)",
+            ours,
+            {"built-in": partial(fl.huber_loss.value_and_grad, x, y), "NumPy": peers.numpy_huber(x, y)},
+            floor(partial(ours, out=(None, np.empty_like(x))), 3 * x.nbytes),
+        )
+
+
 def ctc(quick):
     for n_frames, n, n_classes in ((50, 4, 30), (200, 32, 64), (150, 16, 5000))[: 2 if quick else 3]:
         x = fl.log_softmax(normal(n_frames, n, n_classes), axis=-1)
@@ -282,5 +301,5 @@ def numba(quick):
 
 GROUPS = {
     group.__name__: group
-    for group in (cross_entropy, softmax, calls, activations, losses, margins, ctc, linear, optimizers, numba)
+    for group in (cross_entropy, softmax, calls, activations, losses, custom, margins, ctc, linear, optimizers, numba)
 }

@@ -55,6 +55,16 @@ def numpy_mse(x, y, gradient=True):
     return call
 
 
+def numpy_huber(x, y):
+    def call():
+        difference = x - y
+        size = np.abs(difference)
+        value = np.mean(np.where(size <= 1, 0.5 * difference * difference, size - np.float32(0.5)))
+        return value, np.clip(difference, -1, 1) / np.float32(x.size)
+
+    return call
+
+
 @optional("sklearn")
 def sklearn_cross_entropy(x, target, threads):
     """The loss behind scikit-learn's own estimators; it wants labels in x's dtype."""

@@ -6,7 +6,7 @@
 0.4076
 """
 
-from . import _config, activations, classification, margin as _margin, optim, regression, sequence, softmax as _softmax
+from . import _config, activations, classification, custom as _custom, margin as _margin, optim, regression, sequence, softmax as _softmax
 from ._config import (
     backend,
     get_backend,
@@ -19,6 +19,7 @@ from ._config import (
 from ._loss import Partial
 from .activations import *
 from .classification import *
+from .custom import *
 from .margin import *
 from .regression import *
 from .sequence import *
@@ -38,6 +39,7 @@ __all__ = [
     "threads",
     *activations.__all__,
     *classification.__all__,
+    *_custom.__all__,
     *_margin.__all__,
     *regression.__all__,
     *sequence.__all__,

@@ -42,16 +42,19 @@ ActivationCalls = _engine.ActivationCalls if _engine else _GeneralCalls
 
 
 class Activation(ActivationCalls):
-    """An elementwise activation: call it for the value; `grad` is the derivative, `backward` multiplies it with g."""
+    """An elementwise activation: call it for the value; `grad` is the derivative, `backward` multiplies it with g.
 
-    def __init__(self, function, gradient_of=None):
+    compiled: whether the compiled engine has its formula.
+    """
+
+    def __init__(self, function, gradient_of=None, compiled=True):
         functools.update_wrapper(self, function, updated=())
         own = list(inspect.signature(function).parameters.values())
         x = inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         common = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in (("out", None), ("where", True))]
         self.__signature__ = inspect.Signature([x, *own, *common])
         self._function, self._names = function, [p.name for p in own]
-        if all(p.default is not p.empty for p in own):
+        if compiled and all(p.default is not p.empty for p in own):
             self._fast_formula(*function())
         if gradient_of is not None:
             setattr(self, f"backward_{gradient_of}", self._parameter_gradient)
@@ -64,9 +67,15 @@ class Activation(ActivationCalls):
 
     def __getattr__(self, name):
         """`ufunc` is the NumPy ufunc underneath, `ufunc_<form>` that of another form of the formula."""
-        if name != "ufunc" and not name.startswith("ufunc_"):
-            raise AttributeError(f"{self!r} has no attribute {name!r}")
-        return config.kernels().ufunc(self.__name__ + name.removeprefix("ufunc"), "value")
+        if name == "ufunc" or name.startswith("ufunc_"):
+            try:
+                return self._kernels().ufunc(self.__name__ + name.removeprefix("ufunc"), "value")
+            except KeyError:
+                pass                            # there is no such form
+        raise AttributeError(f"{self!r} has no attribute {name!r}")
+
+    def _kernels(self):
+        return config.kernels()
 
     def _call(self, which, args, kwargs):
         other = owner(args) or owner(kwargs.values())
@@ -81,7 +90,7 @@ class Activation(ActivationCalls):
         formula, parameters = self._function(*args, **kwargs)
         parameters = [_parameter(*p, arrays[-1]) for p in zip(self._names, parameters, strict=False)]
         with np.errstate(all="ignore"):
-            return _apply(config.kernels().ufunc(formula, which), arrays, parameters, out, True if where is None else where)
+            return _apply(self._kernels().ufunc(formula, which), arrays, parameters, out, True if where is None else where)
 
     def _parameter_gradient(self, g, x, *args, **kwargs):
         """The gradient of the parameter, in its shape: the sum of g times the derivative by it."""

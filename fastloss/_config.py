@@ -51,6 +51,13 @@ def kernels():
     return _active
 
 
+def numba():
+    """The Numba kernels, which custom formulas run on whatever the backend, on as many threads as that."""
+    module = _load("numba")
+    module.set_num_threads(kernels().get_num_threads())
+    return module
+
+
 def compiled():
     """The compiled engine, or None where it is missing."""
     try:

@@ -13,7 +13,7 @@ def constant(objective, y, weight):
     loss, params = objective.loss, objective.params
     if objective.scores_classes(y):
         return _of_classes(objective, y, weight)
-    find = CLOSED.get(loss.__name__, _by_newton)
+    find = CLOSED.get(objective.public_name, _by_newton)
     if y.ndim == 1 and not objective.of_rows:
         return float(find(loss, objective.labels(y, y.shape).astype(np.float64), weight, params))
     y = objective.labels(y, y.shape).astype(np.float64)
@@ -98,7 +98,7 @@ def _of_classes(objective, y, weight):
         labels, weight = np.flatnonzero(shares), shares[shares != 0]
     shares = ((1 - smoothing) * shares + smoothing * weight.sum() / n_classes) * (1 if class_weight is None else class_weight)
     c = np.log(np.maximum(shares / shares.sum(), RARE))
-    if loss.__name__ == "cross_entropy":
+    if objective.public_name == "cross_entropy":
         return c
 
     def at(c):

@@ -185,16 +185,22 @@ class ElementwiseLoss(_Methods, ElementwiseCalls):
     """A loss whose every element depends on one element of each array.
 
     inputs: the arrays that it is differentiated by. fits: how arrays fit the input's shape, where neither that shape nor a
-    scalar is asked for. domains: what values arrays must have. of_rows: each loss is the mean over the last axis.
+    scalar is asked for. domains: what values arrays must have. of_rows: each loss is the mean over the last axis. compiled:
+    whether the compiled engine has its formula.
     """
 
-    def __init__(self, function, mean_over_weight=False, inputs=("input",), fits=None, domains=None, of_rows=False, batchmean=False):
+    def __init__(self, function, mean_over_weight=False, inputs=("input",), fits=None, domains=None, of_rows=False, batchmean=False, compiled=True):
         self._describe(function)
         self._mean_over_weight, self._inputs, self._fits, self._domains, self._of_rows = mean_over_weight, inputs, fits or {}, domains or {}, of_rows
         self._reductions = (*check.REDUCTIONS, "batchmean") if batchmean else check.REDUCTIONS
+        if not compiled:
+            return
         required = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
         ranges = tuple((required.index(name), *domain.bounds) for name, domain in self._domains.items())
         self._fast_formula(function(*required), len(required), ranges, of_rows)
+
+    def _kernels(self):
+        return config.kernels()
 
     def _run(self, mode, terms, options):
         check.reduction(options.reduction, self._reductions)
@@ -239,8 +245,8 @@ class ElementwiseLoss(_Methods, ElementwiseCalls):
         else:
             for ins, outs in flat_slabs([*sources, mask], dtypes, [elements, *derivatives]):
                 w, up, m = ins[len(fitted) :]
-                config.kernels().loss(formula, "v" if mode == "p" else mode, terms.params, tuple(ins[: len(fitted)]), w, m, up,
-                                      1.0 / (divide_by * per), tuple(outs), acc)
+                self._kernels().loss(formula, "v" if mode == "p" else mode, terms.params, tuple(ins[: len(fitted)]), w, m, up,
+                                     1.0 / (divide_by * per), tuple(outs), acc)
             if elements is not value:
                 value[...] = elements.mean(-1, dtype=np.float64)
             acc /= per

@@ -28,7 +28,8 @@ class _Objective:
     no_jit = True   # CatBoost would compile the methods with Numba, and warn that it cannot
 
     def __init__(self, loss, *, hessian=None, **params):
-        self.loss, self.params = _public_loss(loss), params
+        self.loss, self.params = _public_loss(loss, params), params
+        self.public_name = self.loss.__name__ if getattr(fastloss, self.loss.__name__, None) is self.loss else ""
         own = inspect.signature(self.loss._function).parameters
         check.loss_parameters(self.loss.__name__, params, set(own) - {"input", "target", "axis"})
         terms = self.loss._function("input", "target", **params)
@@ -68,7 +69,7 @@ class _Objective:
             return check.class_labels(y, shape[1], self.params.get("ignore_index"))
         if self._kind == "labels":
             return check.whole_labels(y)
-        return check.sign_labels(y) if self.loss.__name__ in SIGNED else y
+        return check.sign_labels(y) if self.public_name in SIGNED else y
 
     def _fill(self, x, y, weight, grad, hess, classes_first=False):
         """The derivatives of every row's own loss times its weight; classes_first: rows are columns."""
@@ -130,7 +131,7 @@ class xgboost(_Objective):
     Parameters
     ----------
     loss : loss or str
-        A public loss of one prediction and one target, or its name.
+        A public or custom loss of one prediction and one target, or a public one's name.
     hessian : {"exact", "positive", "one"}, optional
         The second derivatives as they are, or at least 1e-6 of the row's weight, or the weights themselves. By default
         "positive"; "one" where the loss has the second derivative 0.
@@ -267,11 +268,12 @@ class catboost(_Objective):
         return grad[0].tolist(), np.diag(hess[0]).tolist()
 
 
-def _public_loss(loss):
-    """The loss of that name, or the loss itself, if it is one of one prediction and one target."""
+def _public_loss(loss, params):
+    """The loss of that name, or the loss itself, if with these params it is one of one prediction and one target."""
     if isinstance(loss, str):
         loss = getattr(fastloss, loss) if loss in fastloss.__all__ else loss
     if not hasattr(loss, "value_grad_hess"):
         check.no_loss(loss)
-    check.loss_inputs(loss.__name__, [p.name for p in inspect.signature(loss._function).parameters.values() if p.default is p.empty])
+    own = inspect.signature(loss._function).parameters.values()
+    check.loss_inputs(loss.__name__, [p.name for p in own if p.default is p.empty and p.name not in params])
     return loss

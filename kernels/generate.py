@@ -519,6 +519,47 @@ def cuda_primitives():
     return "".join(CUDA_PRIMITIVES.format(f=f, i="i" + f[1:], u="u" + f[1:]) for f in DTYPES)
 
 
+# A user's formula: see reader.py
+
+# What its text calls: (kinds of the arguments, kind of the result), as those of PRIMITIVES
+CALLED = {
+    **dict.fromkeys(("exp", "expm1", "log", "log1p", "tanh", "erf", "_sign"), (("real",), "real")),
+    "tanh_": (("real",), ("real", "real")),
+    "_bell_up": (("real", "real"), "real"),
+    "_down": ((), "real"),
+    "power": (("real", "real"), "real"),
+}
+CUSTOM_HEADER = NOTICE + """
+from fastloss.kernels._generated.{target}_formulas import {names}
+"""
+POWER = """
+
+@inline
+def power_{d}(x, y):
+    return x ** y
+"""
+
+
+def custom_module(name, text, role, target="numba"):
+    """The module of one function in the formula language, called `name` in it: for "numba" with its loops, for "cuda" without."""
+    formula = Formula(ast.parse(text).body[0], name, role)
+    formula.base = formula.name = name
+    functions = ""
+    for dtype in DTYPES:
+        translator = Translator(formula, dtype, CALLED)
+        body = translator.translate()
+        formula.returns[dtype] = translator.returns
+        functions += numba_function(formula, dtype, body)
+    if target == "numba":
+        functions += "".join(numba_loop(loop, d) for loop in loops_of(formula) for d in DTYPES)
+    called = set(re.findall(r"\b(\w+_f(?:32|64))\(", functions)) - set(re.findall(r"def (\w+)", functions))
+    powers = "".join(POWER.format(d=d) for d in DTYPES if f"power_{d}" in called)
+    names = [*sorted(n for n in called if not n.startswith("power_")), *DTYPES, "inf", "inline", "nan"]
+    names += ["restrict"] if target == "numba" else []
+    arrays = f"\nARRAYS = {formula.arrays}\n" if target == "numba" else ""
+    return CUSTOM_HEADER.format(target=target, names=", ".join(names)) + arrays + powers + functions
+
+
 # The whole
 
 def light(formula, known):

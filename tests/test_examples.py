@@ -42,6 +42,12 @@ def test_minibatch_example_learns_in_every_loop():
     assert len(accuracies) == 9 and min(accuracies.values()) > 0.9
 
 
+def test_custom_loss_example_finds_the_line():
+    pytest.importorskip("numba")
+    errors = runpy.run_path(str(ROOT / "examples" / "custom_loss.py"))["main"]()
+    assert errors["Geman-McClure"] < 0.02 < 1 < errors["least squares"]
+
+
 def test_every_optimizer_trains_the_demo():
     """A table of epochs; here with few epochs, and every optimizer named."""
     pytest.importorskip("sklearn")

@@ -7,7 +7,8 @@ import numpy as np
 
 from .._generated import numba_formulas
 from .._generated.registry import ACTIVATIONS
-from . import layout
+from . import custom, layout
+from .custom import define
 from .layout import BLOCK, CHUNK, CTC_FRAME, CTC_ROWS, LANES, LOSS_SCRATCH_BYTES, SCRATCH_BYTES, SHORT, TILE, TILES, ctc_width
 from .primitives import float32, float64, kernel_address
 from .threads import get_num_threads, native, run, set_num_threads
@@ -17,6 +18,7 @@ __all__ = [
     "check_targets",
     "cross_entropy",
     "ctc",
+    "define",
     "first_outside",
     "get_num_threads",
     "loss",
@@ -42,11 +44,15 @@ def _kernel(kernel, array):
     return getattr(numba_formulas, f"{kernel}_f{8 * array.itemsize}")
 
 
-@cache
-def _element_kernel(loop, itemsize):
-    """A compiled element kernel, kept alive for its address."""
-    function = getattr(numba_formulas, f"{loop}_f{8 * itemsize}")
-    return kernel_address(function, float64 if itemsize == 8 else float32)
+_element_kernels = {}  # compiled, kept alive for their addresses
+
+
+def _element_kernel(formula, mode, itemsize):
+    key = formula, mode, itemsize
+    if key not in _element_kernels:
+        function = getattr(custom.modules.get(formula, numba_formulas), f"{formula}_{mode}_f{8 * itemsize}")
+        _element_kernels.setdefault(key, kernel_address(function, float64 if itemsize == 8 else float32))
+    return _element_kernels[key]
 
 
 def _view(array):
@@ -80,7 +86,7 @@ def loss(formula, mode, params, inputs, weight, mask, upstream, scale, outputs, 
     Inputs after the first, weight and upstream may be shorter: they repeat.
     """
     x = inputs[0]
-    kernel = _element_kernel(f"{formula}_{mode}", x.itemsize)
+    kernel = _element_kernel(formula, mode, x.itemsize)
     sources = np.array([0 if a is None else a.ctypes.data for a in (*inputs, weight, upstream)])
     periods = np.array([0 if a is None or a.size == x.size else a.size for a in (*inputs, weight, upstream)])
     targets = np.array([0 if a is None else a.ctypes.data for a in outputs])
@@ -260,7 +266,7 @@ def row_loss(
 
 def step(formula, tensors, grads, params):
     """One optimizer step over Tensors and their gradients, in one parallel region."""
-    kernel = _element_kernel(f"{formula}_update", tensors.itemsize)
+    kernel = _element_kernel(formula, "update", tensors.itemsize)
     addresses = np.insert(tensors.addresses, 1, [g.ctypes.data for g in grads], axis=1)
     run(
         _kernel("step", grads[0]), len(tensors.pieces), tensors.elements, SCRATCH_BYTES, kernel.address, addresses,
@@ -277,7 +283,8 @@ def ufunc(formula, which="value"):
     the derivative by the parameter).
     """
     mode = "backward" if which == "grad" else which  # with 1 for g
-    n_inputs = len(ACTIVATIONS[formula]) + (which in ("backward", "parameter"))
-    kernels = [_element_kernel(f"{formula}_{mode}", itemsize).address for itemsize in (8, 4)]
+    arrays = custom.modules[formula].ARRAYS if formula in custom.modules else ACTIVATIONS[formula]
+    n_inputs = len(arrays) + (which in ("backward", "parameter"))
+    kernels = [_element_kernel(formula, mode, itemsize).address for itemsize in (8, 4)]
     name = formula if which == "value" else f"{formula}_{which}"
     return make_ufunc(name, f"{formula}: {which}", n_inputs, *kernels, which == "grad")
