@@ -53,7 +53,7 @@ class Reader:
             if done.value:
                 break
             match statement:
-                case ast.Pass() | ast.Expr(ast.Constant(str())):
+                case ast.Pass() | ast.Expr(ast.Constant(str())) | ast.AnnAssign(value=None):
                     continue
                 case ast.Return(value):
                     more, given = self.graph.truth(True), self.returned(statement, value, variables)

@@ -576,6 +576,7 @@ def test_a_list_is_no_number_from_outside():
 @fl.custom_loss
 def decorated(x: float, y: float, *, a: float = 2.0) -> float:
     """A docstring."""
+    z: float
     z: float = x - y
     "a string"
     return a * z
@@ -665,12 +666,12 @@ def test_tables_of_called_functions():
 
 def test_no_float32_is_widened():
     """Every literal is typed: the compiled float32 loop holds no double beside the parameters'."""
-    loss = fl.custom_loss("def f(x, y, delta=1.0):\n    d = abs(x - y)\n    return 0.5 * d**2 if d < delta else 2 * d - 0.1")
+    loss = fl.custom_loss("def f(x, y, delta=1.0):\n    d = abs(x - y)\n    return 0.5 * d**2 if d < delta else 2 * d**1.3 - 0.1")
     loss(np.zeros(3, np.float32), 0.0)
     kernels = _config.numba()._element_kernels
     kernel = kernels[loss._formula, "v", 4]
     body = [line for line in kernel._library.get_llvm_str().splitlines() if "double" in line]
-    assert not [line for line in body if any(op in line for op in (" fmul ", " fadd ", " fsub ", " fdiv ", " fcmp ", "fpext"))], body
+    assert not [line for line in body if any(op in line for op in (" fmul ", " fadd ", " fsub ", " fdiv ", " fcmp ", "fpext", "pow.f64"))], body
 
 
 def test_text_of_each_target():
