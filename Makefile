@@ -1,11 +1,11 @@
-# make demo | test | bench | wheel | clean.  PYTHON chooses the interpreter, EXTRAS what is installed.
+# make demo | test | bench | wheel | sanitize | checked | fuzz | clean.  PYTHON chooses the interpreter, EXTRAS what is installed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(shell find kernels/aot kernels/formulas kernels/generate.py \
              -name '*.p[xy]*' -o -name '*.h*' | grep -v __pycache__)
 
-.PHONY: demo test bench wheel clean
+.PHONY: demo test bench wheel sanitize checked fuzz clean
 
 demo: $(VENV)/.with-$(or $(EXTRAS),demo)
 	$(BIN)/python -m fastloss demo --png demo.png
@@ -15,6 +15,23 @@ test: $(VENV)/.with-$(or $(EXTRAS),test)
 
 bench: $(VENV)/.with-$(or $(EXTRAS),bench)
 	$(BIN)/python -m bench --json bench.json --png bench.png
+
+fuzz: $(VENV)/.with-$(or $(EXTRAS),test)
+	$(BIN)/python -m tests.fuzz --calls $(or $(CALLS),1000000) --seed $(or $(SEED),0)
+
+# Copies of the checkout, built to check themselves, and tested there: memory and undefined behaviour by gcc, one instruction
+# set; indices, None and wraparound by Cython. gcc defines shifts of negative numbers, and Numba's kernels are not instrumented.
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize=shift-base -fno-omit-frame-pointer -g1
+sanitize: BUILD := FASTLOSS_BUILD_ISAS="$(or $(ISA),v3)" CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)"
+sanitize: RUN := LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+            ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+checked: BUILD := FASTLOSS_BUILD_CHECKED=1 FASTLOSS_BUILD_ISAS="$(or $(ISA),v3)"
+sanitize checked: $(VENV)/.with-test
+	rm -rf build/$@ && mkdir -p build/$@
+	cp -r $$(git ls-files | cut -d/ -f1 | sort -u) build/$@
+	cd build/$@ && rm -rf kernels/_generated && find . -name '*.so' -delete && ln -s ../kernels fastloss/kernels
+	cd build/$@ && env $(BUILD) $(abspath $(BIN))/python setup.py build_ext --inplace
+	cd build/$@ && env $(RUN) PYTHONPATH=. $(abspath $(BIN))/python -m pytest tests -p no:cacheprovider -k "not numba and not test_jit"
 
 wheel: | $(BIN)/python
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .

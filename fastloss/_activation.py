@@ -89,8 +89,12 @@ class Activation(ActivationCalls):
             arrays.append(_array(name, args.pop(0) if args else kwargs.pop(name)))
         formula, parameters = self._function(*args, **kwargs)
         parameters = [_parameter(*p, arrays[-1]) for p in zip(self._names, parameters, strict=False)]
+        if where is None or where is True:
+            where = True
+        elif isinstance(arrays[-1], np.ndarray):
+            where = check.boolean("where", where)
         with np.errstate(all="ignore"):
-            return _apply(self._kernels().ufunc(formula, which), arrays, parameters, out, True if where is None else where)
+            return _apply(self._kernels().ufunc(formula, which), arrays, parameters, out, where)
 
     def _parameter_gradient(self, g, x, *args, **kwargs):
         """The gradient of the parameter, in its shape: the sum of g times the derivative by it."""

@@ -8,6 +8,8 @@ import math
 
 import numpy as np
 
+from ._check import contiguous
+
 SLAB = 1 << 20          # elements; a multiple of the engine's chunk
 REPEATED = 1 << 16      # elements up to which an array that repeats is handed over once
 
@@ -22,7 +24,7 @@ def repeating(array, dtype):
     own = array
     while own.ndim and own.size and (own.strides[0] == 0 or own.shape[0] == 1):
         own = own[0]
-    return array if own.size == array.size or own.size > REPEATED else np.ascontiguousarray(own, dtype).reshape(-1)
+    return array if own.size == array.size or own.size > REPEATED else contiguous(own, dtype).reshape(-1)
 
 
 def folded(array, shape):
@@ -108,7 +110,7 @@ def row_slabs(arrays, axis, dtype, outputs):
         rows = np.arange(begin, min(begin + step, n_rows))
         index = np.unravel_index(rows, shape) if shape else ()
         pick = [None if m is None else (m[index] if shape else m[None]) for m in moved]
-        ins = [None if p is None else np.ascontiguousarray(p, dtype=dtype)[:, :, None] for p in pick[: len(arrays)]]
+        ins = [None if p is None else contiguous(p, dtype)[:, :, None] for p in pick[: len(arrays)]]
         outs = [None if m is None else np.empty((len(rows), n_classes, 1), dtype) for m in moved[len(arrays) :]]
         yield ins, outs, slice(begin, begin + len(rows))
         for out, block in zip(moved[len(arrays) :], outs, strict=True):
@@ -135,7 +137,7 @@ def line_slabs(arrays, dtypes, outputs, axis, dtype):
     for begin in range(0, n_rows, step):
         part = slice(begin, min(begin + step, n_rows))
         index = np.unravel_index(np.arange(n_rows)[part], shape[:-1]) if len(shape) > 1 else (None,)
-        pieces = [np.ascontiguousarray(a[index], dtype=t) for a, t in zip(ins, dtypes, strict=True)]
+        pieces = [contiguous(a[index], t) for a, t in zip(ins, dtypes, strict=True)]
         fresh = [None if o is None else np.empty(pieces[0].shape, dtype) for o in outs]
         yield pieces, fresh, part
         for out, piece in zip(outs, fresh, strict=True):

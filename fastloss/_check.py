@@ -1,5 +1,6 @@
 """Every check of an argument and every error message: the argument, what came, what was expected."""
 
+import operator
 import sys
 from typing import NamedTuple
 
@@ -19,7 +20,10 @@ def array(name, value, *, boolean=False):
     if type(value) is not np.ndarray:
         if is_masked(value):
             raise TypeError(f"{name} is a masked array, whose mask would be lost; pass its data, and where=~mask")
-        value = np.asarray(value)
+        try:
+            value = np.asarray(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{name} is a {type(value).__name__} that makes no array: {error}") from None
         if type(value) is not np.ndarray:
             value = value.view(np.ndarray)
     kind = value.dtype.kind
@@ -27,6 +31,12 @@ def array(name, value, *, boolean=False):
         return value
     wanted = "a float16, bfloat16, float32, float64 or integer" + (" or bool" if boolean else "")
     raise TypeError(f"{name} has dtype {value.dtype}; it must be {wanted} array")
+
+
+def contiguous(value, dtype):
+    """value as a C-contiguous, aligned array of that native dtype, of at least one axis."""
+    value = np.ascontiguousarray(value, dtype=dtype)
+    return value if value.flags.aligned else value.copy()
 
 
 def working_dtype(*arrays):
@@ -112,19 +122,22 @@ def outside(name, values, position, domain):
 
 def mask(value, shape):
     """where= as a bool array of that shape, or None."""
-    if value is None or value is True:
-        return None
-    value = np.asarray(value)
+    return None if value is None or value is True else broadcast("where", boolean("where", value), shape)
+
+
+def boolean(name, value):
+    """value as a bool array."""
+    value = array(name, value, boolean=True)
     if value.dtype != bool:
-        raise TypeError(f"where has dtype {value.dtype}; it must be bool")
-    return broadcast("where", value, shape)
+        raise TypeError(f"{name} has dtype {value.dtype}; it must be bool")
+    return value
 
 
 def class_weight(value, n_classes, dtype):
     """weight, one per class, contiguous; or None."""
     if value is None:
         return None
-    value = np.ascontiguousarray(array("weight", value, boolean=True), dtype=dtype)
+    value = contiguous(array("weight", value, boolean=True), dtype)
     if value.shape != (n_classes,):
         raise ValueError(f"weight has shape {value.shape}; it must be ({n_classes},), one weight per class")
     return value
@@ -143,17 +156,18 @@ def per_row(value, shape):
 
 def axis(value, ndim):
     """An axis as a non-negative int."""
+    value = integer("axis", value)
     if not -ndim <= value < ndim:
         raise np.exceptions.AxisError(value, ndim)
-    return int(value) % ndim
+    return value % ndim
 
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
 def one_of(name, value, allowed):
-    """value, if it is allowed."""
-    if value not in allowed:
+    """value, if it is one of the allowed strings."""
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
     return value
 
@@ -194,6 +208,8 @@ def number(name, value, wanted, test):
         value = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} is {value!r}; it must be a number") from None
+    except OverflowError:
+        raise ValueError(f"{name} is {value!r}; it must be {wanted}, within the range of a float") from None
     if not test(value):
         raise ValueError(f"{name} is {value}; it must be {wanted}")
     return value
@@ -222,9 +238,29 @@ def divisible(name, size, axis, by):
 
 def integer(name, value):
     """A Python int."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is {value!r}; it must be an int")
-    return value.__index__()
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise TypeError(f"{name} is {value!r}; it must be an int")
+
+
+def index(name, value):
+    """An int that fits in 64 bits."""
+    value = integer(name, value)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name} is {value}; it must be an int of 64 bits")
+    return value
+
+
+def items(name, value, count=None):
+    """A list or tuple, of that many entries."""
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{name} is a {type(value).__name__}; it must be a list or a tuple")
+    if count is not None and len(value) != count:
+        raise ValueError(f"{name} has {len(value)} entries; it must have {count}")
+    return value
 
 
 def class_indices(target):
@@ -232,10 +268,10 @@ def class_indices(target):
     if target.dtype.kind not in "iu":
         raise TypeError(f"target has dtype {target.dtype}; class indices must be integers, and probabilities must have input's shape")
     if target.dtype == np.int32:
-        return np.ascontiguousarray(target, dtype=np.int32)
+        return contiguous(target, np.int32)
     if target.dtype.kind == "u" and target.dtype.itemsize == 8:          # beyond int64 it must not come round as an index
         return np.minimum(target, np.uint64(2**63 - 1)).astype(np.int64)
-    return np.ascontiguousarray(target, dtype=np.int64)
+    return contiguous(target, np.int64)
 
 
 def bad_index(target, position, n_classes, ignore_index, ignoring="or ignore_index"):
@@ -325,7 +361,7 @@ def whole_numbers(name, value):
         raise TypeError(f"{name} has dtype {value.dtype}; it must be integers")
     if value.dtype.kind == "u" and value.dtype.itemsize == 8:
         value = np.minimum(value, np.uint64(2**63 - 1))
-    return np.ascontiguousarray(value, dtype=np.int64)
+    return contiguous(value, np.int64)
 
 
 def lengths(name, value, n, most, reason):

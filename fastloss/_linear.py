@@ -61,7 +61,7 @@ class LinearLoss(_Methods, _GeneralCalls):
         losses = np.zeros(math.prod(value_shape), dtype) if options.reduction == "none" and mode in ("v", "vg") else None
         grads = [_buffer(out, a.shape, dtype, given) for out, a in zip(grad_out, layer)] if mode in ("vg", "g") else None
         acc = np.zeros(2)
-        flat = [a.reshape(-1, a.shape[-1]) for a in (x, w)] + [None if bias is None else bias.reshape(-1)]
+        flat = [a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in (x, w)] + [None if bias is None else bias.reshape(-1)]
         flat_grads = None if grads is None else [g.reshape(f.shape) for g, f in zip(grads, flat)]
         if flat_grads is not None:
             for grad in flat_grads:
@@ -84,7 +84,7 @@ class LinearLoss(_Methods, _GeneralCalls):
 def _run_chunks(mode, terms, layer, n_classes, rows, scale, losses, grads, acc, dtype):
     """Value and gradients of the layer (x (N, D), weight (C K, D), bias), a chunk of rows of logits at a time."""
     x, w, bias = layer
-    w, bias = np.ascontiguousarray(w, dtype), None if bias is None else np.ascontiguousarray(bias, dtype)
+    w, bias = check.contiguous(w, dtype), None if bias is None else check.contiguous(bias, dtype)
     if not len(x) or not len(w):
         return
     inner = len(w) // n_classes
@@ -102,7 +102,7 @@ def _run_chunks(mode, terms, layer, n_classes, rows, scale, losses, grads, acc, 
         at = used[begin : begin + step]
         if len(at) == at[-1] - at[0] + 1:
             at = slice(at[0], at[-1] + 1)
-        piece = np.ascontiguousarray(x[at], dtype)
+        piece = check.contiguous(x[at], dtype)
         logits = np.matmul(piece, w.T, out=buffer[: len(piece)])
         if bias is not None:
             logits += bias
@@ -174,17 +174,18 @@ class AdaptiveLayer(NamedTuple):
     @classmethod
     def checked(cls, input, head_weight, tail_weights, cutoffs, head_bias):
         x, head = check.array("input", input), check.array("head_weight", head_weight)
-        cutoffs = [check.integer(f"cutoffs[{i}]", c) for i, c in enumerate(cutoffs)]
+        cutoffs = [check.integer(f"cutoffs[{i}]", c) for i, c in enumerate(check.items("cutoffs", cutoffs))]
         if not cutoffs or cutoffs[0] < 1 or any(b <= a for a, b in itertools.pairwise(cutoffs)):
             raise ValueError(f"cutoffs is {cutoffs}; it must be increasing and positive, and not empty")
         if x.ndim not in (1, 2):
             raise ValueError(f"input has shape {x.shape}; it must be (N, D) or (D,)")
         features, clusters = x.shape[-1], len(cutoffs)
         check.exact_shape("head_weight", head, (cutoffs[0] + clusters, features))
-        if len(tail_weights) != clusters:
+        if len(check.items("tail_weights", tail_weights)) != clusters:
             raise ValueError(f"tail_weights has {len(tail_weights)} entries; it must have {clusters}, one (down, up) for each of cutoffs")
         tails = []
-        for i, (down, up) in enumerate(tail_weights):
+        for i, pair in enumerate(tail_weights):
+            down, up = check.items(f"tail_weights[{i}]", pair, 2)
             down, up = check.array(f"tail_weights[{i}][0]", down), check.array(f"tail_weights[{i}][1]", up)
             check.exact_shape(f"tail_weights[{i}][0]", down, (*down.shape[:1], features))
             size = up.shape[0] if i == clusters - 1 and up.ndim else (cutoffs + [0])[i + 1] - cutoffs[i]
@@ -194,7 +195,7 @@ class AdaptiveLayer(NamedTuple):
         dtype, result_dtype = check.working_dtype(x, head, *itertools.chain(*tails), *([] if bias is None else [bias]))
         head, bias = head.astype(dtype, copy=False), None if bias is None else bias.astype(dtype, copy=False)
         tails = [tuple(a.astype(dtype, copy=False) for a in pair) for pair in tails]
-        return cls(x.astype(dtype, copy=False).reshape(-1, features), head, tails, [*cutoffs, cutoffs[-1] + len(tails[-1][1])], bias,
+        return cls(x.astype(dtype, copy=False).reshape(math.prod(x.shape[:-1]), features), head, tails, [*cutoffs, cutoffs[-1] + len(tails[-1][1])], bias,
                    x.shape[:-1], result_dtype)
 
     def targets(self, target):
@@ -273,14 +274,14 @@ class AdaptiveLoss(_Methods, _GeneralCalls):
             return value
         grad_x += head[0]
         cast = functools.partial(np.ndarray.astype, dtype=layer.dtype, copy=False)
-        grads = (cast(grad_x).reshape(*layer.shape, -1), cast(head[1]), [tuple(map(cast, pair)) for pair in tails], cast(head[2]) if len(head) > 2 else None)
+        grads = (cast(grad_x).reshape(*layer.shape, x.shape[1]), cast(head[1]), [tuple(map(cast, pair)) for pair in tails], cast(head[2]) if len(head) > 2 else None)
         return grads if mode == "g" else (value, grads)
 
     def log_prob(self, input, head_weight, tail_weights, cutoffs, *, head_bias=None):
         """Log-probabilities of all classes, shape (N, C) or (C,): the arguments of the loss without target."""
         with np.errstate(all="ignore"):
             layer = AdaptiveLayer.checked(input, head_weight, tail_weights, cutoffs, head_bias)
-            return layer.log_prob().astype(layer.dtype, copy=False).reshape(*layer.shape, -1)
+            return layer.log_prob().astype(layer.dtype, copy=False).reshape(*layer.shape, layer.cutoffs[-1])
 
     def predict(self, input, head_weight, tail_weights, cutoffs, *, head_bias=None):
         """The likeliest class of each row: the arguments of the loss without target."""

@@ -67,7 +67,7 @@ def run_lines(mode, terms, options):
         sums = row_sums(rows, n_rows)
     if terms.kind == "sign":
         check_domain("target", target, mask, check.SIGN, dtype)
-        target = np.ascontiguousarray(target.reshape(-1), dtype=np.int64)
+        target = check.contiguous(target.reshape(-1), np.int64)
     elif terms.kind == "labels":
         _check_labels(target, n_classes, rows)
     if terms.domain is not None:
@@ -166,8 +166,8 @@ class HingeLoss(ElementwiseLoss):
         self._power = power
 
     def _run(self, mode, terms, options):
-        x, y = terms.arrays["input"], check.array("target", terms.arrays["target"], boolean=True)
-        if y.ndim == np.ndim(x) - 1 and not (y.ndim == 0 and y.dtype.kind == "f"):
+        x, y = check.array("input", terms.arrays["input"]), check.array("target", terms.arrays["target"], boolean=True)
+        if y.ndim == x.ndim - 1 and not (y.ndim == 0 and y.dtype.kind == "f"):
             terms = Lines("crammer_singer", {"input": x}, y, (self._power,), kind="class", axis=1)
             return run_lines(mode, terms, options)
         return super()._run(mode, terms, options)
@@ -218,5 +218,6 @@ class RowFunction:
         other = owner((g, x1, x2))
         if other is not None:
             return other.call(self, "backward", (g, x1, x2), keywords)
+        g = check.array("g", g)
         with np.errstate(all="ignore"):
             return run_lines("g", self._function(x1, x2, **keywords), Options(reduction="none", upstream=g))

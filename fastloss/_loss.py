@@ -168,6 +168,8 @@ class _Methods:
         given |= {name: kwargs.pop(name) for name in COMMON[mode] if name in kwargs}
         if "upstream" in given and given["reduction"] != "none" and given["upstream"] is not None:
             raise ValueError("upstream multiplies the gradients of single losses; it needs reduction='none'")
+        if "empty" in given:
+            given["empty"] = check.number("empty", given["empty"], "a number", lambda value: True)
         with np.errstate(all="ignore"):
             return self._run(mode, self._function(*args, **kwargs), Options(**given))
 
@@ -249,10 +251,9 @@ class ElementwiseLoss(_Methods, ElementwiseCalls):
                                      1.0 / (divide_by * per), tuple(outs), acc)
             if elements is not value:
                 value[...] = elements.mean(-1, dtype=np.float64)
-            acc /= per
         if mode == "p":
-            return Partial(tuple(acc), tuple(weight_sum), count)
-        return results.finish(acc, divide_by)
+            return Partial(tuple(acc / max(per, 1)), tuple(weight_sum), count)
+        return results.finish(acc, divide_by * max(per, 1))
 
 
 def check_domain(name, values, mask, domain, dtype):
@@ -401,10 +402,10 @@ def row_factors(options, shape, dtype):
     if mask is not None:
         weight = np.where(mask, 1 if weight is None else weight, 0)
     if weight is not None:
-        weight = np.ascontiguousarray(weight, dtype=dtype).reshape(-1)
+        weight = check.contiguous(weight, dtype).reshape(-1)
     upstream = None
     if options.upstream is not None:
-        upstream = np.ascontiguousarray(check.broadcast("upstream", check.array("upstream", options.upstream), shape), dtype=dtype).reshape(-1)
+        upstream = check.contiguous(check.broadcast("upstream", check.array("upstream", options.upstream), shape), dtype).reshape(-1)
     return mask, weight, upstream
 
 

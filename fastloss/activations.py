@@ -158,7 +158,7 @@ def gelu(approximate="none"):
     array([-0.1587,  0.8413])
     """
     formulas = {"none": "gelu", "tanh": "gelu_tanh"}
-    if approximate not in formulas:
+    if not isinstance(approximate, str) or approximate not in formulas:
         raise ValueError(f"approximate is {approximate!r}; it must be 'none' or 'tanh'")
     return formulas[approximate], ()
 
@@ -723,7 +723,8 @@ def hardtanh(min_val=-1.0, max_val=1.0):
     >>> fl.hardtanh([-2.0, 0.5, 2.0])
     array([-1. ,  0.5,  1. ])
     """
-    check.parameter("min_val", min_val, f"at most max_val ({max_val})", lambda low: ~(low > np.asarray(max_val, float)))
+    highest = np.asarray(check.array("max_val", max_val, boolean=True), float)
+    check.parameter("min_val", min_val, f"at most max_val ({max_val})", lambda low: ~(low > highest))
     return "hardtanh", (min_val, max_val)
 
 
@@ -1070,6 +1071,7 @@ def _rrelu_backward(g, x, lower=1 / 8, upper=1 / 3, rng=None):
 
 
 def _slopes(x, lower, upper, rng):
+    upper = check.number("upper", upper, "a number", lambda high: True)
     lower = check.number("lower", lower, f"at most upper ({upper})", lambda low: low <= upper)
     if check.generator("rng", rng) is None:
         return (lower + upper) / 2

@@ -99,7 +99,7 @@ def cross_entropy(input, target, weight=None, *, ignore_index=-100, label_smooth
 def _cross_entropy_terms(input, target, weight, ignore_index, label_smoothing, axis, z_loss):
     smoothing = check.number("label_smoothing", label_smoothing, "in [0, 1]", lambda s: 0 <= s <= 1)
     z_loss = check.number("z_loss", z_loss, "a finite number", lambda z: abs(z) < float("inf"))
-    return RowTerms(input, target, weight, check.integer("ignore_index", ignore_index), axis, smoothing, z_loss)
+    return RowTerms(input, target, weight, check.index("ignore_index", ignore_index), axis, smoothing, z_loss)
 
 
 @row_loss(kernel="nll_loss")
@@ -142,7 +142,7 @@ def nll_loss(input, target, weight=None, *, ignore_index=-100, axis=1):
     >>> fl.nll_loss([[-0.25, -1.5], [-2.0, -0.5]], [0, 1])
     np.float64(0.375)
     """
-    return RowTerms(input, target, weight, check.integer("ignore_index", ignore_index), axis)
+    return RowTerms(input, target, weight, check.index("ignore_index", ignore_index), axis)
 
 
 @elementwise(fits={"pos_weight": check.broadcast})

@@ -72,7 +72,7 @@ class CtcLoss(_Methods, _GeneralCalls):
             if absent is not None:
                 gradients[:, absent] = 0
         used = np.arange(n) if absent is None else np.flatnonzero(~absent)
-        kernels.ctc(cube if _direct(cube, dtype) else np.ascontiguousarray(cube, dtype), labels, offsets, input_lengths, target_lengths, used,
+        kernels.ctc(cube if _direct(cube, dtype) else check.contiguous(cube, dtype), labels, offsets, input_lengths, target_lengths, used,
                     terms.blank, terms.from_logits, terms.zero_infinity, scale, losses, gradients)
         if gradients is not None and not (gradients is grad or np.may_share_memory(gradients, grad)):
             grad[...] = gradients.reshape(x.shape)

@@ -35,9 +35,9 @@ def _one_axis(array, axes):
     return merged, len(kept), lambda result: result.reshape(moved.shape).transpose(np.argsort(order))
 
 
-def _prepare(x, dtype, where):
+def _prepare(name, x, dtype, where):
     """Input, computation dtype, result dtype and mask of a call."""
-    x = check.array("x", x)
+    x = check.array(name, x)
     computed, result = check.working_dtype(x)
     if dtype is not None:
         result = np.dtype(dtype)
@@ -104,7 +104,7 @@ class _RowFunction(_engine.SoftmaxCalls if _engine else _GeneralCalls):
             return other.call(self, "__call__", (x, axis), {"out": out, "where": where, "dtype": dtype})
         raw = x
         with np.errstate(all="ignore"):
-            x, computed, result, mask = _prepare(x, dtype, where)
+            x, computed, result, mask = _prepare("x", x, dtype, where)
             given = check.out("out", out, x.shape, result)
             y = np.empty(x.shape, result) if given is None else _apart(given, raw, where)
             axes = _axes(axis, x.ndim)
@@ -335,7 +335,7 @@ def hardmax(x, axis=None, *, out=None, where=None, dtype=None):
     >>> fl.hardmax([1.0, 3.0, 3.0])
     array([0., 1., 0.])
     """
-    x, computed, result, mask = _prepare(x, dtype, where)
+    x, computed, result, mask = _prepare("x", x, dtype, where)
     given = check.out("out", out, x.shape, result)
     y = np.empty(x.shape, result)
     if x.size:
@@ -409,7 +409,10 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, out=No
         options = {"b": b, "keepdims": keepdims, "return_sign": return_sign, "out": out, "where": where, "dtype": dtype}
         return other.call(logsumexp, "__call__", (a, axis), options)
     with np.errstate(all="ignore"):
-        a, computed, result, mask = _prepare(a, dtype, where)
+        a, computed, result, mask = _prepare("a", a, dtype, where)
+        if b is not None:
+            a, b = _together(a.astype(computed), check.array("b", b, boolean=True).astype(computed))
+            b = b if mask is None else np.where(check.broadcast("where", mask, b.shape), b, 0)
         axes = _axes(axis, a.ndim)
         kept = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
         final = kept if keepdims else tuple(n for i, n in enumerate(a.shape) if i not in axes)
@@ -418,13 +421,6 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, out=No
             total = _lse(a, axes, computed, mask)
             sign = np.where(np.isnan(total), total, np.where(np.isneginf(total), 0, 1)).astype(computed) if return_sign else None
         else:
-            b = np.asarray(check.array("b", b, boolean=True))
-            a, b = np.broadcast_arrays(a.astype(computed), b.astype(computed))
-            if mask is not None:
-                b = np.where(check.broadcast("where", mask, b.shape), b, 0)
-            axes = _axes(axis, a.ndim)
-            kept = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
-            final = kept if keepdims else tuple(n for i, n in enumerate(a.shape) if i not in axes)
             total, sign = _signed_lse(a, b, axes, computed)
             if not return_sign:
                 total = np.where(sign < 0, np.nan, total)
@@ -438,6 +434,14 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, out=No
             return total
         sign = np.asarray(sign).reshape(final).astype(result, copy=False)
         return total, sign[()] if sign.ndim == 0 else sign
+
+
+def _together(a, b):
+    """a and its factors b, broadcast."""
+    try:
+        return np.broadcast_arrays(a, b)
+    except ValueError:
+        raise ValueError(f"b has shape {b.shape}; it must broadcast with a, of shape {a.shape}") from None
 
 
 def _lse(a, axes, computed, mask=None):

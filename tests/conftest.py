@@ -47,6 +47,13 @@ def backend(request):
         yield request.param
 
 
+@pytest.fixture(autouse=os.environ.get("FASTLOSS_TEST_ERRSTATE") == "raise")
+def strict_floating_point():
+    """With that variable set, whatever raises a floating-point flag raises an error: tests' own NumPy, but nothing in fastloss."""
+    with np.errstate(all="raise"):
+        yield
+
+
 @pytest.fixture(params=[np.float32, np.float64], ids=["f32", "f64"])
 def dtype(request):
     return np.dtype(request.param)

@@ -272,7 +272,7 @@ def _mu(step, beta1, momentum_decay):
 
 
 class _Products:
-    """mu_1 mu_2 ... mu_t for t = 1, 2, ...: each is computed once, until they are 0."""
+    """mu_1 mu_2 ... mu_t for t = 1, 2, ...: each is computed once, until they are nothing beside 1."""
 
     def __init__(self):
         self.lists, self.lock = {}, Lock()
@@ -280,9 +280,9 @@ class _Products:
     def __call__(self, step, beta1, momentum_decay):
         with self.lock:
             products = self.lists.setdefault((beta1, momentum_decay), [1.0])
-            while len(products) <= step and products[-1] > 0:
+            while len(products) <= step and products[-1] > 1e-30:
                 products.append(products[-1] * _mu(len(products), beta1, momentum_decay))
-        return products[min(step, len(products) - 1)]
+        return products[int(min(step, len(products) - 1))]
 
 
 _mu_product = _Products()

@@ -215,7 +215,7 @@ class Optimizer:
         grads, changes = self._directions(grads, scale, values)
         jobs = []
         for group in groups:
-            formula, scalars = self._rule(group.updates + self._since + 1, scale, *values)
+            formula, scalars = evaluated(self._rule, group.updates + self._since + 1, scale, *values)
             if self.ema_decay is not None:
                 formula, scalars = formula.replace("_step", "_ema_step"), (*scalars, 1 - self.ema_decay)
             whole = len(group.members) == len(grads)
@@ -327,13 +327,23 @@ class Optimizer:
         return f"{type(self).__name__}(<{kind(self._keys)}>, {settings})"
 
 
+def evaluated(rule, step, *values, **settings):
+    """The formula of a step and its scalars."""
+    try:
+        with np.errstate(all="ignore"):
+            return rule(step, *values, **settings)
+    except (OverflowError, ZeroDivisionError) as error:
+        raise ValueError(f"lr or another setting is out of range at step {step}: {error}") from None
+
+
 def step_one(rule, param, grad, states, step, maximize, **settings):
     """One parameter, its gradient and its states; what is not contiguous goes through a copy."""
     _check.settings(settings)
     if callable(settings.get("lr")) or callable(settings.get("momentum")):
         raise TypeError("lr and momentum are numbers here; schedules are for the classes")
     _check.step(step)
-    formula, scalars = rule(step, -1.0 if maximize else 1.0, **settings)
+    _check.flag("maximize", maximize)
+    formula, scalars = evaluated(rule, step, -1.0 if maximize else 1.0, **settings)
     if (
         _engine is not None
         and kernels() is _engine

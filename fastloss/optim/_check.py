@@ -16,8 +16,17 @@ NATIVE = {np.dtype(order + code): np.dtype(code) for code in ("f4", "f8") for or
 def number(name, value, wanted="a number >= 0", test=lambda v: v >= 0):
     if type(value) is not float and not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r}; it must be {wanted}")
+    try:
+        float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is {value}; it must be {wanted}, within the range of a float") from None
     if not test(value):
         raise ValueError(f"{name} is {value}; it must be {wanted}")
+
+
+def flag(name, value):
+    if not isinstance(value, bool | np.bool_ | int):
+        raise TypeError(f"{name} is {value!r}; it must be a bool")
 
 
 def _schedule(name, value):
@@ -138,8 +147,7 @@ def settings(values, special=None):
     """All settings of an optimizer, by name; `special` replaces checks."""
     checks = SETTINGS | special if special else SETTINGS
     for name, value in values.items():
-        if name in checks:
-            checks[name](name, value)
+        checks.get(name, flag)(name, value)
     if values.get("nesterov") and "dampening" in values:
         momentum, dampening = values["momentum"], values["dampening"]
         if dampening != 0 or not (callable(momentum) or momentum > 0):
@@ -150,8 +158,7 @@ def settings(values, special=None):
 
 
 def step(value):
-    if not value >= 1:
-        raise ValueError(f"step is {value}; it must be 1 for the first step, 2 for the second, ...")
+    number("step", value, "1 for the first step, 2 for the second, ...", lambda v: v >= 1)
 
 
 # Arrays

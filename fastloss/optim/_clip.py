@@ -28,7 +28,8 @@ def total_norm(grads, norm_type):
 
 
 def clip_factor(norm, max_norm):
-    factor = max_norm / (norm + 1e-6)
+    with np.errstate(all="ignore"):
+        factor = max_norm / (norm + 1e-6)
     return 1.0 if factor > 1 else float(factor)
 
 
@@ -69,8 +70,7 @@ def clip_grad_norm(grads, max_norm, norm_type=2, error_if_nonfinite=False):
     array([0.6, 0.8])
     """
     _check.number("max_norm", max_norm)
-    if not norm_type > 0:
-        raise ValueError(f"norm_type is {norm_type}; it must be a number > 0")
+    _check.positive("norm_type", norm_type)
     keys, arrays = leaves(grads)
     named = zip(arrays, names("grads", keys))
     grads = [_check.writable(grad, name, halves=True) for grad, name in named if grad is not None]

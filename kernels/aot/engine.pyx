@@ -1,5 +1,4 @@
 # distutils: language = c++
-# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The CPU engine: it cuts work into fixed chunks, runs them on the pool, and sums what they return in a fixed order.
 
 Everything here is the same for every loss; what differs is in the table of kernels of the instruction set in use.
