@@ -7,8 +7,11 @@ in the language of the built-in formulas; kernels/generate.py makes loops of tha
 import ast
 import importlib.util
 import inspect
+import math
 from functools import cached_property
 from typing import NamedTuple
+
+import numpy as np
 
 from . import _check as check
 from . import _config as config
@@ -17,6 +20,10 @@ from ._loss import ElementwiseLoss, Options, Terms
 from ._source import source
 
 __all__ = ["custom_activation", "custom_loss"]
+
+
+SMALL = 1 << 16         # elements
+DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Role(NamedTuple):
@@ -211,7 +218,25 @@ class CustomLoss(_Custom, ElementwiseLoss):
         own = list(inspect.signature(terms).parameters.values())[:3]
         terms.__signature__ = inspect.Signature([*own, *definition.parameters(inspect.Parameter.KEYWORD_ONLY)])
         self.definition = definition
+        self._short = {"reduction", *definition.defaults}
         ElementwiseLoss.__init__(self, definition.named(terms), mean_over_weight=True, compiled=False)
+
+    def _call(self, mode, args, kwargs):
+        """Small plain arrays that only a reduction goes with need none of the general preparations, which take longer than they do."""
+        if mode != "p" and len(args) == 2 and kwargs.keys() <= self._short and kwargs.get("reduction", "mean") in ("mean", "sum"):
+            x, y = args
+            if type(x) is type(y) is np.ndarray and x.dtype == y.dtype and x.dtype in DTYPES and x.shape == y.shape \
+                    and 0 < x.size <= SMALL and x.ndim and all(a.flags.c_contiguous and a.flags.aligned for a in args):
+                return self._reduced(mode, x, y, **kwargs)
+        return super()._call(mode, args, kwargs)
+
+    def _reduced(self, mode, x, y, reduction="mean", **params):
+        terms, divide_by, acc = self._function(x, y, **params), x.size if reduction == "mean" else 1, np.zeros(2)
+        grad, hess = (np.empty_like(x) if which in mode else None for which in "gh")
+        self._kernels().loss(terms.formula, mode, terms.params, (x, y), None, None, None, 1.0 / divide_by, (None, grad, hess), acc)
+        high, low = acc.tolist()
+        value = x.dtype.type((high + low if math.isfinite(high) else high) / divide_by)
+        return {"v": value, "vg": (value, grad), "vgh": (value, grad, hess), "g": grad}[mode]
 
 
 class CustomActivation(_Custom, Activation):

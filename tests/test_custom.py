@@ -281,6 +281,22 @@ def test_every_method_as_the_built_in():
     assert ours(2, 1) == 1 and type(ours(2, 1)) is np.float64
 
 
+def test_the_short_way_gives_the_same_bits(dtype):
+    """Small plain arrays go straight to the kernel; `empty=` makes a call take the general way."""
+    loss = custom(huber_loss)
+    for n in (1, 15, 16, 1000, 65_536, 65_537):
+        x, y = RNG.standard_normal((2, n)).astype(dtype)
+        for reduction in ("mean", "sum"):
+            for method in ("__call__", "grad", "value_and_grad", "value_grad_hess"):
+                f = getattr(loss, method)
+                short, general = f(x, y, reduction=reduction, delta=0.5), f(x, y, reduction=reduction, delta=0.5, empty=0.0)
+                for a, b in zip(*((r if isinstance(r, tuple) else (r,)) for r in (short, general)), strict=True):
+                    assert_same(a, b, f"{method} {reduction} {n}")
+    swapped = x.astype(x.dtype.newbyteorder())
+    assert_same(loss.grad(swapped, swapped[::-1].copy()), loss.grad(x, x[::-1].copy()))
+    assert loss(np.array([np.inf], dtype), np.zeros(1, dtype)) == np.inf
+
+
 def test_dtypes():
     import ml_dtypes
 
