@@ -1,11 +1,11 @@
-# make demo | test | bench | wheel | sanitize | checked | fuzz | clean.  PYTHON chooses the interpreter, EXTRAS what is installed.
+# make demo | test | bench | docs | wheel | sanitize | checked | fuzz | clean.  PYTHON chooses the interpreter, EXTRAS what is installed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(shell find kernels/aot kernels/formulas kernels/generate.py \
              -name '*.p[xy]*' -o -name '*.h*' | grep -v __pycache__)
 
-.PHONY: demo test bench wheel sanitize checked fuzz clean
+.PHONY: demo test bench docs wheel sanitize checked fuzz clean
 
 demo: $(VENV)/.with-$(or $(EXTRAS),demo)
 	$(BIN)/python -m fastloss demo --png demo.png
@@ -33,11 +33,14 @@ sanitize checked: $(VENV)/.with-test
 	cd build/$@ && env $(BUILD) $(abspath $(BIN))/python setup.py build_ext --inplace
 	cd build/$@ && env $(RUN) PYTHONPATH=. $(abspath $(BIN))/python -m pytest tests -p no:cacheprovider -k "not numba and not test_jit"
 
+docs: $(VENV)/.with-$(or $(EXTRAS),docs)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
 wheel: | $(BIN)/python
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info kernels/_generated
+	rm -rf $(VENV) build dist *.egg-info kernels/_generated docs/_build docs/api
 	find fastloss kernels -name '*.so' -delete
 
 # The extras of the package that .built has installed: nothing is compiled again for them.
