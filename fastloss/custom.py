@@ -276,7 +276,7 @@ def _read(formula, name, params, role):
 
     function, traits = source(formula), ROLES[role]
     for decorator in function.node.decorator_list:
-        if function.look_up(ast.unparse(decorator)) not in (custom_loss, custom_activation):
+        if function.look_up(ast.unparse(decorator)) not in (custom_loss, custom_activation, staticmethod):
             function.refuse(decorator, f"a decorator is outside the formula language: @{ast.unparse(decorator)}")
     arguments = _arguments(function, traits)
     defaults = _defaults(function, arguments[len(traits.arrays) :], params)

@@ -520,7 +520,7 @@ REFUSED = [
     ("def f(x, y):\n    x[0] = 1\n    return x", 2, "assign to a name"),
     ("def f(x, y):\n    return f'{x}'", 2, "a string"),
     ("def f(x, y):\n    yield x", 2, "an expression without effect"),
-    ("@staticmethod\ndef f(x, y):\n    return x", 1, "a decorator"),
+    ("@cache\ndef f(x, y):\n    return x", 1, "a decorator"),
     ("def f(x, y, a=[1]):\n    return x", 1, "must be a number"),
     ("def f(x, y, a=None):\n    return x", 1, "must be a number"),
     ("def f(x, y):\n    return " + "-" * 5000 + "x", 1, "nested too deeply"),
