@@ -22,6 +22,7 @@ TITLES = {
     "margin": "Margin losses and distances",
     "regression": "Losses of regression",
     "sequence": "Losses of sequences",
+    "custom": "Losses and activations of your own",
     "optim": "Optimizers",
     "schedules": "Schedules",
     "objectives": "Objectives of gradient boosting",
