@@ -12,6 +12,7 @@ MAX_THREADS = 256
 
 _active = None          # the backend's module
 _isa = None
+_numba = None           # the module of the Numba backend, once custom formulas have asked for it
 
 
 def _load(name):
@@ -53,9 +54,11 @@ def kernels():
 
 def numba():
     """The Numba kernels, which custom formulas run on whatever the backend, on as many threads as that."""
-    module = _load("numba")
-    module.set_num_threads(kernels().get_num_threads())
-    return module
+    global _numba
+    if _numba is None:
+        _numba = _load("numba")
+    _numba.set_num_threads(kernels().get_num_threads())
+    return _numba
 
 
 def compiled():

@@ -45,6 +45,8 @@ if hasattr(os, "register_at_fork"):
 
 def native(argument):
     """What a kernel takes for an argument: an array's address, 0 for None."""
+    if type(argument) is int or type(argument) is float:
+        return argument
     if argument is None:
         return 0
     if isinstance(argument, np.ndarray):
