@@ -63,11 +63,12 @@ class BuildOrExplain(build_ext):
 
 def extensions():
     runpy.run_path(str(ROOT / "kernels" / "generate.py"), run_name="setup")["main"](GENERATED)
+    runpy.run_path(str(ROOT / "kernels" / "pointers.py"), run_name="setup")["main"](GENERATED)
     define = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
     generated = sorted(map(str, GENERATED.glob("*.pxi")))
     shared = [str(AOT / name) for name in ("table_module.pxi", "table.pxi", "sums.pxi", "rows.pxi", "ctc.pxi", "margin.pxi", "lanes.h", "primitives.h", "stream.h", "transpose.h")]
     common = {"include_dirs": [str(AOT), numpy.get_include()], "define_macros": define, "depends": [*shared, *generated]}
-    own = sorted(str(p) for p in [*AOT.glob("*.p*"), *AOT.glob("*.h*")])
+    own = sorted(str(p) for p in [*AOT.glob("*.p*"), *AOT.glob("*.h*"), GENERATED / "exports.pxi"])
     exported = {**common, "define_macros": [*define, ("CYTHON_EXTERN_C", 'extern "C"')], "depends": own}
     engine = Extension(
         "fastloss.kernels.aot.engine", [str(AOT / "engine.pyx")], language="c++",
@@ -82,7 +83,7 @@ def extensions():
         if not source.exists() or source.read_text() != text:
             source.write_text(text)
         tables.append(Extension(f"fastloss.kernels.aot.table_{isa}", [str(source)], extra_compile_args=FLAGS + ISAS[isa], **common))
-    return cythonize([engine, *tables], include_path=[str(AOT), str(GENERATED)], compiler_directives=DIRECTIVES,
+    return cythonize([engine, *tables], include_path=[str(AOT), str(GENERATED), str(GENERATED / "include")], compiler_directives=DIRECTIVES,
                      build_dir="build/cython", nthreads=0)
 
 

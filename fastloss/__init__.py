@@ -10,6 +10,7 @@ from . import _config, activations, classification, custom as _custom, margin as
 from ._config import (
     backend,
     get_backend,
+    get_include,
     get_num_threads,
     set_backend,
     set_num_threads,
@@ -29,6 +30,7 @@ __all__ = [
     "Partial",
     "backend",
     "get_backend",
+    "get_include",
     "get_num_threads",
     "objectives",
     "optim",

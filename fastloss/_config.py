@@ -247,6 +247,33 @@ def threads(n):
         set_num_threads(before)
 
 
+def get_include():
+    """The folder of `fastloss.h`, for C and C++ extensions; also where Cython finds fastloss's declarations in a checkout.
+
+    In an extension module: ``Extension(..., include_dirs=[fastloss.get_include()])``, and for Cython in a checkout
+    ``cythonize(..., include_path=[fastloss.get_include()])``; an installed fastloss needs no `include_path`.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ImportError
+        Where fastloss runs without its compiled module, there is nothing to call.
+
+    Examples
+    --------
+    >>> import os, fastloss as fl
+    >>> "fastloss.h" in os.listdir(fl.get_include())
+    True
+    """
+    _load("cython")
+    from .kernels import _generated
+
+    return os.path.join(_generated.__path__[0], "include")
+
+
 def _register_with_threadpoolctl():
     """threadpoolctl.threadpool_limits sets fastloss's threads as well; nothing happens where it is not installed."""
     try:

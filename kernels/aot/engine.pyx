@@ -9,7 +9,7 @@ import importlib
 cimport cython
 cimport numpy as cnp
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.math cimport NAN
 from libc.string cimport memcpy, memset
@@ -108,8 +108,12 @@ cdef int interrupted() noexcept with gil:
     return PyErr_CheckSignals()
 
 
-cdef int run(Task task, void* job, Py_ssize_t chunks, Py_ssize_t work) noexcept nogil:
-    """All chunks of a job, -1 where an interrupt stopped it; work, in elements, decides whether other threads are worth waking."""
+cdef int never() noexcept nogil:
+    return 0
+
+
+cdef int run(Task task, void* job, Py_ssize_t chunks, Py_ssize_t work, Poll poll) noexcept nogil:
+    """All chunks of a job, -1 where poll stopped it; work, in elements, decides whether other threads are worth waking."""
     cdef int stopped
     cdef fl_status status = fl_save_status()
     if work <= SMALL:
@@ -117,7 +121,7 @@ cdef int run(Task task, void* job, Py_ssize_t chunks, Py_ssize_t work) noexcept 
             task(job, chunk)
         stopped = 0
     else:
-        stopped = Pool.run(task, job, chunks, THREADS if work > CHUNK else 1, <Poll> interrupted)
+        stopped = Pool.run(task, job, chunks, THREADS if work > CHUNK else 1, poll)
     fl_restore_status(status)
     return stopped
 
@@ -125,9 +129,9 @@ cdef int run(Task task, void* job, Py_ssize_t chunks, Py_ssize_t work) noexcept 
 cdef int run_released(Task task, void* job, Py_ssize_t chunks, Py_ssize_t work) except -1:
     """The same from Python, without the interpreter's lock where the work is long."""
     if work <= SMALL:
-        return run(task, job, chunks, work)
+        return run(task, job, chunks, work, <Poll> interrupted)
     with nogil:
-        return run(task, job, chunks, work)
+        return run(task, job, chunks, work, <Poll> interrupted)
 
 
 # ---- compensated sums ---------------------------------------------------------------------------------------------
@@ -142,6 +146,24 @@ cdef void add_all(double* acc, const double* pairs, Py_ssize_t n) noexcept nogil
     if acc != NULL:
         for i in range(n):
             add_pair(acc, pairs + 2 * i)
+
+
+cdef int run_summed(Task task, void* job, double** sums, Py_ssize_t chunks, Py_ssize_t work, Poll poll, double* acc) noexcept nogil:
+    """The same of a job whose chunks leave pairs in sums: acc gains them; -2 where memory is missing."""
+    cdef double few[128]
+    cdef int status
+    sums[0] = &few[0]
+    if chunks > 64:
+        sums[0] = <double*> PyMem_RawMalloc(16 * chunks)
+    if sums[0] == NULL:
+        return -2
+    memset(sums[0], 0, 16 * chunks)
+    status = run(task, job, chunks, work, poll)
+    add_all(acc, sums[0], chunks)
+    if sums[0] != &few[0]:
+        PyMem_RawFree(sums[0])
+    sums[0] = NULL
+    return status
 
 
 cdef class Buffer:
@@ -274,7 +296,7 @@ cdef inline bint is_double(object array) noexcept:
     return cnp.PyArray_TYPE(<cnp.ndarray> array) == cnp.NPY_FLOAT64
 
 
-cdef void prepare_loss(LossJob* job, int index, int mode, bint double_, Py_ssize_t n) noexcept:
+cdef void prepare_loss(LossJob* job, int index, int mode, bint double_, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     memset(job, 0, sizeof(LossJob))
     job.kernel, job.sum, job.weigh = TABLE.loss[index][double_][mode], TABLE.sum[double_], TABLE.weigh[double_]
@@ -282,6 +304,15 @@ cdef void prepare_loss(LossJob* job, int index, int mode, bint double_, Py_ssize
     job.n_outputs, job.light = 1 + 2 * job.n_gradients, LIGHT_LOSS[index]
     for i in range(job.n_outputs):
         job.wanted[i] = mode != 3 if i == 0 else mode != 0 if i <= job.n_gradients else mode == 2
+
+
+cdef void mark_aliases(LossJob* job) noexcept nogil:
+    cdef Py_ssize_t i, j
+    for i in range(job.n_outputs):
+        if job.out[i] != NULL:
+            for j in range(job.n_inputs):
+                job.aliased |= job.out[i] == job.inputs[j].data
+            job.aliased |= job.out[i] == job.weight.data or job.out[i] == job.upstream.data
 
 
 cdef inline Source source_of(object array, Py_ssize_t n) noexcept:
@@ -298,7 +329,7 @@ def loss(str formula, str mode, tuple params, tuple inputs, weight, mask, upstre
     Inputs after the first, weight and upstream may be shorter: they repeat.
     """
     cdef LossJob job
-    cdef Py_ssize_t i, j, n = cnp.PyArray_SIZE(inputs[0])
+    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(inputs[0])
     cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
     prepare_loss(&job, LOSS_INDEX[formula], MODE_INDEX[mode], is_double(inputs[0]), n)
     for i in range(job.n_inputs):
@@ -309,10 +340,7 @@ def loss(str formula, str mode, tuple params, tuple inputs, weight, mask, upstre
     job.weight, job.mask, job.upstream = source_of(weight, n), data_of(mask), source_of(upstream, n)
     for i in range(job.n_outputs):
         job.out[i] = data_of(outputs[i])
-        if job.out[i] != NULL:
-            for j in range(job.n_inputs):
-                job.aliased |= job.out[i] == job.inputs[j].data
-            job.aliased |= job.out[i] == job.weight.data or job.out[i] == job.upstream.data
+    mark_aliases(&job)
     cdef Buffer sums = Buffer(16 * chunks)
     job.sums = <double*> sums.data
     run_released(loss_chunk, &job, chunks, n)
@@ -434,10 +462,9 @@ cdef Py_ssize_t scratch_size(Py_ssize_t n_classes, Py_ssize_t size) noexcept nog
     return size * 3 * (max(PIECE, n_classes if n_classes <= WHOLE_ROW else 0) + LANES * LANES)
 
 
-cdef int launch_rows(RowsJob* job, int op, bint double_, double* acc) noexcept nogil:
-    """0, -1 where an interrupt is pending, -2 where memory is missing."""
-    cdef Py_ssize_t size = 8 if double_ else 4, c = job.rows.n_classes, per_row = max(c, 1), chunks, i
-    cdef double few[128]
+cdef int launch_rows(RowsJob* job, int op, bint double_, double* acc, Poll poll) noexcept nogil:
+    """0, -1 where poll stopped it, -2 where memory is missing."""
+    cdef Py_ssize_t size = 8 if double_ else 4, c = job.rows.n_classes, per_row = max(c, 1)
     cdef int status
     job.kernel = TABLE.rows[op][double_]
     job.chunk = max(CHUNK // 2 // per_row, 1)
@@ -445,27 +472,17 @@ cdef int launch_rows(RowsJob* job, int op, bint double_, double* acc) noexcept n
         job.chunk = (job.chunk + LANES - 1) // LANES * LANES
     job.scratch = scratch_size(c, size)
     job.failed = False
-    chunks = (job.rows.n_rows + job.chunk - 1) // job.chunk
-    job.sums = &few[0]
-    if chunks > 64:
-        job.sums = <double*> PyMem_RawMalloc(16 * chunks)
-    if job.sums == NULL:
-        return -2
-    memset(job.sums, 0, 16 * chunks)
-    status = run(rows_chunk, job, chunks, job.rows.n_rows * per_row)
-    add_all(acc, job.sums, chunks)
-    if job.sums != &few[0]:
-        PyMem_RawFree(job.sums)
+    status = run_summed(rows_chunk, job, &job.sums, (job.rows.n_rows + job.chunk - 1) // job.chunk, job.rows.n_rows * per_row, poll, acc)
     return -2 if job.failed else status
 
 
 cdef int run_rows(RowsJob* job, int op, bint double_, double* acc) except -1:
     cdef int status
     if job.rows.n_rows * max(job.rows.n_classes, 1) <= SMALL:
-        status = launch_rows(job, op, double_, acc)
+        status = launch_rows(job, op, double_, acc, <Poll> interrupted)
     else:
         with nogil:
-            status = launch_rows(job, op, double_, acc)
+            status = launch_rows(job, op, double_, acc, <Poll> interrupted)
     if status == -2:
         raise MemoryError(f"fastloss could not allocate {job.scratch} bytes")
     return status
@@ -746,10 +763,6 @@ def step(str formula, tensors, list grads, tuple params):
         with nogil:                                      # a step that has begun is finished: no look at interrupts
             Pool.run(step_task, &job, n_tasks, THREADS if work > CHUNK else 1, <Poll> never)
     fl_restore_status(status)
-
-
-cdef int never() noexcept nogil:
-    return 0
 
 
 def step_one(str formula, list arrays, tuple params):
