@@ -150,6 +150,8 @@ def _apply(ufunc, arrays, parameters, out, where):
     if not all(isinstance(a, np.ndarray) for a in arrays):
         return ufunc(*arrays, *parameters, where=where, **({} if out is None else {"out": out}))
     dtype, result_dtype = check.working_dtype(*arrays)
+    if type(out) is not tuple and out is not None:
+        check.result_array("out", out)
     if out is None:
         if where is True and dtype == result_dtype:
             return ufunc(*arrays, *parameters, dtype=dtype)

@@ -15,15 +15,41 @@ def is_masked(value):
     return ma is not None and isinstance(value, ma.MaskedArray)
 
 
+def ndarray(name, value):
+    """value as NumPy reads it; CPU tensors of other libraries are not copied."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return _of_tensor(name, value, torch)
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except (BufferError, RuntimeError) as refusal:
+        raise TypeError(f"{name} is a {type(value).__name__} that NumPy cannot read: {refusal}") from refusal
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} is a {type(value).__name__} that makes no array: {error}") from None
+
+
+def _of_tensor(name, tensor, torch):
+    if tensor.requires_grad:
+        raise TypeError(f"{name} is a tensor that requires grad, which NumPy arrays cannot; pass {name}.detach()")
+    if tensor.device.type != "cpu" or tensor.layout != torch.strided:
+        raise TypeError(f"{name} is a tensor of layout {tensor.layout} on {tensor.device}; it must be a dense one on the CPU")
+    if tensor.dtype != torch.bfloat16:
+        return np.asarray(tensor)
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError as missing:
+        raise TypeError(f"{name} has dtype torch.bfloat16, for which NumPy needs the package ml_dtypes") from missing
+    return np.asarray(tensor.view(torch.uint16)).view(bfloat16)
+
+
 def array(name, value, *, boolean=False):
     """value as an ndarray of a real dtype; a subclass becomes a plain array, a masked array is refused."""
     if type(value) is not np.ndarray:
         if is_masked(value):
             raise TypeError(f"{name} is a masked array, whose mask would be lost; pass its data, and where=~mask")
-        try:
-            value = np.asarray(value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{name} is a {type(value).__name__} that makes no array: {error}") from None
+        value = ndarray(name, value)
         if type(value) is not np.ndarray:
             value = value.view(np.ndarray)
     kind = value.dtype.kind
@@ -176,12 +202,17 @@ def reduction(value, allowed=REDUCTIONS):
     return one_of("reduction", value, allowed)
 
 
+def result_array(name, value):
+    """An array to write to."""
+    if not isinstance(value, np.ndarray) or is_masked(value):
+        raise TypeError(f"{name} is a {type(value).__name__}; it must be a numpy array")
+
+
 def out(name, value, shape, dtype):
     """An output array that fits, or None."""
     if value is None:
         return None
-    if not isinstance(value, np.ndarray) or is_masked(value):
-        raise TypeError(f"{name} is a {type(value).__name__}; it must be a numpy array")
+    result_array(name, value)
     if value.shape != shape:
         raise ValueError(f"{name} has shape {value.shape}; it must be {shape}")
     if value.dtype.newbyteorder("=") != dtype:
@@ -356,7 +387,7 @@ def no_hessian(name):
 
 def whole_numbers(name, value):
     """Integers as an int64 array; too large ones become the largest, and an empty list counts as integers."""
-    value = np.asarray(value)
+    value = ndarray(name, value)
     if value.dtype.kind not in "iu" and value.size:
         raise TypeError(f"{name} has dtype {value.dtype}; it must be integers")
     if value.dtype.kind == "u" and value.dtype.itemsize == 8:

@@ -4,7 +4,7 @@ from numbers import Real
 
 import numpy as np
 
-from .._check import is_masked
+from .._check import is_masked, ndarray
 
 # either byte order -> the native dtype
 NATIVE = {np.dtype(order + code): np.dtype(code) for code in ("f4", "f8") for order in "<>"}
@@ -203,7 +203,7 @@ def gradient(grad, name, shape, dtype):
     """An array of that shape, of that native dtype or 16 bits wide."""
     if is_masked(grad):
         raise TypeError(f"{name} is of type MaskedArray; it must be a plain array")
-    grad = np.asarray(grad)
+    grad = ndarray(name, grad)
     if grad.shape != shape:
         raise ValueError(f"{name} has shape {grad.shape}; it must be {shape}, as the parameter")
     if NATIVE.get(grad.dtype) is not dtype and not is_half(grad.dtype):
