@@ -4,8 +4,12 @@ import json
 import runpy
 import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastloss as fl
@@ -46,6 +50,53 @@ def test_custom_loss_example_finds_the_line():
     pytest.importorskip("numba")
     errors = runpy.run_path(str(ROOT / "examples" / "custom_loss.py"))["main"]()
     assert errors["Geman-McClure"] < 0.02 < 1 < errors["least squares"]
+
+
+class TestScoringService:
+    @pytest.fixture
+    def model(self, tmp_path):
+        rng = np.random.default_rng(0)
+        weights = {"w1": rng.standard_normal((3, 16)), "b1": rng.standard_normal(16), "w2": rng.standard_normal((16, 4)), "b2": np.zeros(4)}
+        np.savez(tmp_path / "model.npz", **{name: a.astype(np.float32) for name, a in weights.items()})
+        self.example = runpy.run_path(str(ROOT / "examples" / "scoring_service.py"))
+        return self.example["Model"](tmp_path / "model.npz")
+
+    def test_answers(self, model):
+        rows, labels = np.random.default_rng(1).standard_normal((5, 3)).tolist(), [0, 3, 1, 2, 2]
+        with self.example["service"](model) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            try:
+                status, answer = self.post(server, {"rows": rows, "labels": labels})
+                assert status == 200 and answer == model.score(rows, labels)
+                losses = -np.log([p[y] for p, y in zip(answer["probabilities"], labels, strict=True)])
+                np.testing.assert_allclose(answer["losses"], losses, rtol=1e-5)
+                assert "losses" not in self.post(server, {"rows": rows})[1]
+                for request, message in (({"rows": [[1.0]]}, "(N, 3)"), ({"rows": rows, "labels": [9] * 5}, "target[0] is 9"), ({}, "rows")):
+                    status, answer = self.post(server, request)
+                    assert status == 400 and message in answer["error"]
+            finally:
+                server.shutdown()
+
+    @staticmethod
+    def post(server, request):
+        url = f"http://127.0.0.1:{server.server_port}/score"
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, json.dumps(request).encode()), timeout=60) as reply:
+                return reply.status, json.load(reply)
+        except urllib.error.HTTPError as reply:
+            with reply:
+                return reply.code, json.load(reply)
+
+    def test_needs_no_torch(self, python):
+        program = f"import runpy, sys; runpy.run_path({str(ROOT / 'examples' / 'scoring_service.py')!r}); print(*sys.modules)"
+        assert not {"torch", "scipy", "numba"} & set(python(program).split())
+
+    def test_compare(self):
+        printed = run("examples/scoring_service.py", "--compare").splitlines()
+        megabytes = {line.split()[0]: float(line.split()[-2]) for line in printed}
+        assert megabytes["fastloss"] > 0
+        if "torch" in megabytes:
+            assert megabytes["fastloss"] < megabytes["torch"]
 
 
 def test_every_optimizer_trains_the_demo():
