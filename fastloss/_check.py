@@ -222,6 +222,11 @@ def out(name, value, shape, dtype):
     return value
 
 
+def no_out():
+    """The TypeError for out= where results are lazy."""
+    return TypeError("out is given; results of Dask arrays are lazy, and are stored by their own store() or to_zarr()")
+
+
 def outs(name, value, count):
     """out= of a call with several results: a tuple with None where a new array is wanted."""
     if value is None:

@@ -148,8 +148,10 @@ class LineLoss(_Methods, LineCalls):
         self._reduction = reduction
         self._describe(function)
         required = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+        terms = function(*required)
+        self._inputs = tuple(terms.inputs)
         if reduction == "mean":
-            self._fast_formula(function(*required), len(required))
+            self._fast_formula(terms, len(required))
 
     def _run(self, mode, terms, options):
         return run_lines(mode, terms, options)
@@ -167,10 +169,15 @@ class HingeLoss(ElementwiseLoss):
 
     def _run(self, mode, terms, options):
         x, y = check.array("input", terms.arrays["input"]), check.array("target", terms.arrays["target"], boolean=True)
-        if y.ndim == x.ndim - 1 and not (y.ndim == 0 and y.dtype.kind == "f"):
+        if self.of_classes(x, y):
             terms = Lines("crammer_singer", {"input": x}, y, (self._power,), kind="class", axis=1)
             return run_lines(mode, terms, options)
         return super()._run(mode, terms, options)
+
+    @staticmethod
+    def of_classes(input, target):
+        """Whether an array holds class indices rather than signs."""
+        return target.ndim == np.ndim(input) - 1 and not (target.ndim == 0 and target.dtype.kind == "f")
 
 
 class BrierLoss(ElementwiseLoss):

@@ -276,8 +276,9 @@ def total_weight(weight, mask, dtype):
 
 def rows_used(shape, rows, mask):
     """The sum of the weights of the rows that have an element left, or their number; a 0-d array counts as one row."""
-    weights = np.ones(shape[:1]) if rows is None else rows.reshape(rows.shape[0] if rows.ndim else 1, -1)[:, 0]
-    used = True if mask is None else mask.reshape(mask.shape[0] if mask.ndim else 1, -1).any(1)
+    others = tuple(range(1, len(shape)))
+    weights = np.ones(shape[:1]) if rows is None else rows[(..., *(slice(1),) * len(others))].sum(others)
+    used = True if mask is None else mask.any(others)
     return np.sum(weights * used, dtype=np.float64)
 
 

@@ -79,8 +79,8 @@ class CtcLoss(_Methods, _GeneralCalls):
         if value is not None:
             value[...] = (weight * losses).reshape(shape)
         if mode == "p":
-            return Partial(tuple(_sum(weight * losses)), weight_sum, used.size, tuple(_sum(by_length * losses)))
-        return results.finish(_sum(by_length * losses), divide_by)
+            return Partial(tuple(total(weight * losses)), weight_sum, used.size, tuple(total(by_length * losses)))
+        return results.finish(total(by_length * losses), divide_by)
 
 
 def _weights(options, shape, n):
@@ -101,7 +101,7 @@ def _direct(array, dtype):
     return array.flags.c_contiguous or (array.strides[-1] == array.itemsize and not any(s % array.itemsize for s in array.strides))
 
 
-def _sum(values):
+def total(values):
     """The compensated sum as [hi, lo]."""
     acc = np.zeros(2)
     config.kernels().total(values, None, acc)
