@@ -7,6 +7,7 @@
 """
 
 from . import _config, activations, classification, custom as _custom, margin as _margin, optim, regression, sequence, softmax as _softmax
+from ._chunked import chunked
 from ._config import (
     backend,
     get_backend,
@@ -29,6 +30,7 @@ from .softmax import *
 __all__ = [
     "Partial",
     "backend",
+    "chunked",
     "get_backend",
     "get_include",
     "get_num_threads",

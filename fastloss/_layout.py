@@ -1,13 +1,14 @@
 """Along which axes of a loss's input its other arrays go: what anyone who cuts the input into blocks needs to know."""
 
 import inspect
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from . import _check as check
 from ._linear import LinearLoss
-from ._lines import HingeLoss, LineLoss
+from ._lines import BrierLoss, HingeLoss, LineLoss
 from ._loss import COMMON, METHODS, ElementwiseLoss, RowLoss
 from .sequence import CtcLoss
 
@@ -39,7 +40,7 @@ def bind(function, method, args, kwargs):
         raise NotImplementedError(f"{function.__name__} is not implemented for an input in blocks; it takes numpy arrays")
     common = {name: kwargs[name] for name in COMMON[MODES[method]] if name in kwargs}
     own = inspect.signature(function._function).bind(*args, **{name: a for name, a in kwargs.items() if name not in common}).arguments
-    return {name: np.asarray(a) if isinstance(a, list | tuple) else a for name, a in (own | common).items() if a is not None}
+    return {name: np.asarray(a) if isinstance(a, list | tuple) else a for name, a in (own | common).items() if a is not None or name == "axis"}
 
 
 def layout(function, arguments):
@@ -52,7 +53,7 @@ def layout(function, arguments):
         lay = _of_sequences(first, x, arguments)
     elif isinstance(function, LinearLoss):
         lay = _of_layer(first, x, arguments)
-    elif isinstance(function, RowLoss | LineLoss) or (isinstance(function, HingeLoss) and function.of_classes(x, np.asarray(target) if np.isscalar(target) else target)):
+    elif _of_classes(function, x, target, arguments):
         axis = arguments.get("axis", parameters["axis"].default if "axis" in parameters else 1 if isinstance(function, HingeLoss) else -1)
         whole = (check.axis(0 if x.ndim == 1 and axis == 1 else axis, x.ndim),) if x.ndim else ()
         rows = tuple(i for i in every if i not in whole)
@@ -77,6 +78,16 @@ def layout(function, arguments):
             check.exact_shape(name, *lengths(arguments[name], axes, x.shape))
     by_class = "ignore_index" in parameters and np.ndim(target) == len(unreduced)
     return lay._replace(along=along | {first: every}, by_class=by_class)
+
+
+def _of_classes(function, x, target, arguments):
+    """Whether the loss is one of rows of class scores."""
+    target = target if hasattr(target, "ndim") else np.asarray(target)
+    if isinstance(function, HingeLoss):
+        return function.of_classes(x, target)
+    if isinstance(function, BrierLoss):
+        return arguments.get("axis", 1) is not None and (x.ndim > 1 or (x.ndim == 1 and target.ndim == 0 and target.dtype.kind in "iu"))
+    return isinstance(function, RowLoss | LineLoss)
 
 
 def _of_elements(function, first, x, arguments):
@@ -120,11 +131,48 @@ def lengths(value, axes, shape, inner=()):
     for i, n in enumerate(met):
         at = offset + i
         if at < 0:
-            met[i] = UNKNOWN if n != n else n
+            met[i] = UNKNOWN if math.isnan(n) else n
             continue
         if n is None:
             met[i] = n = own[at]
-        if n != n or own[at] != own[at]:
-            met[i] = UNKNOWN if n != n else n
+        if math.isnan(n) or math.isnan(own[at]):
+            met[i] = UNKNOWN if math.isnan(n) else n
             own[at] = 1 if own[at] == 1 else met[i]
     return np.broadcast_to(np.int8(0), own), tuple(met)
+
+
+def block_results(divisor, given, *, function, mode, reduced, mean, lay):
+    """The results of one block: its value (a Partial if `reduced`, else losses with axes of classes of length 1) unless mode is "g",
+    then the derivatives by every input, spread.
+
+    divisor: what the mean of all blocks divides by; 1 for a sum.
+    """
+    x, derivatives = given[lay.first], []
+    if not reduced:
+        call = getattr(function, METHODS[mode])(**given, reduction="none")
+        value, *kinds = call if mode in ("vg", "vgh") else (None, call) if mode == "g" else (call,)
+    else:
+        value = function.partial(**given) if mode != "g" else None
+        kinds = ()
+        if mode in ("g", "vg", "vgh"):
+            upstream = 1 / divisor if divisor != 0 else 0.0
+            if mean and isinstance(function, CtcLoss):
+                upstream = upstream / np.maximum(given["target_lengths"], 1)
+            method = function.value_grad_hess if mode == "vgh" else function.value_and_grad
+            kinds = method(**given, reduction="none", upstream=upstream)[1:]
+    for kind in kinds:
+        for name, own in zip(lay.inputs, kind if isinstance(kind, tuple) else (kind,)):
+            own = np.zeros_like(own) if divisor == 0 and own is not None else own
+            derivatives.append(None if own is None else spread(own, lay.along.get(name, ()), x.ndim))
+    if mode == "g":
+        return derivatives
+    if reduced:
+        return [value, *derivatives]
+    rows = [1 if axis in lay.whole else n for axis, n in enumerate(x.shape)]
+    return [np.reshape(value, (*rows, *np.shape(value)[len(lay.rows) :])), *derivatives]
+
+
+def spread(array, axes, ndim):
+    """The array with an axis for each of the first array's, before those that it has alone."""
+    own = dict(zip(axes, np.shape(array)))
+    return np.reshape(array, [own.get(axis, 1) for axis in range(ndim)] + [n for axis, n in zip(axes, np.shape(array)) if axis is None])

@@ -34,6 +34,8 @@ class Partial:
     >>> p = fl.mse_loss.partial([1.0, 2.0], [0.0, 0.0]) + fl.mse_loss.partial([3.0], [0.0])
     >>> p.loss_sum, p.weight_sum, p.count
     (14.0, 3.0, 3)
+    >>> fl.Partial.from_array(p.to_array()) == p             # the array's elements add up too
+    True
     """
 
     __slots__ = ("_loss", "_mean", "_weight", "count")
@@ -49,6 +51,16 @@ class Partial:
     @property
     def weight_sum(self):
         return self._weight[0] + self._weight[1]
+
+    def to_array(self):
+        """All of it as 7 float64 numbers, which add up element by element: for MPI's Allreduce, say."""
+        return np.array([*self._loss, *self._weight, *self._mean, self.count], np.float64)
+
+    @classmethod
+    def from_array(cls, sums):
+        """The Partial whose `to_array`, or a sum of several, this is."""
+        loss, weight, mean = (tuple(sums[i : i + 2]) for i in (0, 2, 4))
+        return cls(loss, weight, sums[6], mean)
 
     def __add__(self, other):
         if not isinstance(other, Partial):

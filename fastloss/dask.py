@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _check as check
 from ._activation import Activation
-from ._layout import MODES, Layout, bind, layout, lengths
+from ._layout import MODES, Layout, bind, block_results, layout, lengths, spread
 from ._lines import RowFunction
 from ._loss import METHODS, NAN, Options, Partial, _Methods, row_factors, row_sums
 from .classification import cross_entropy, nll_loss
@@ -143,7 +143,7 @@ def _loss(function, mode, arguments):
     lay = layout(function, arguments)
     sample = _sample(getattr(function, METHODS[mode]), lay, arguments, small=not isinstance(function, CtcLoss))
     sample = sample if mode in ("vg", "vgh") else (sample,)
-    reduction, empty = arguments.pop("reduction", "mean"), arguments.pop("empty", NAN)
+    reduction, empty = arguments.pop("reduction", function.__signature__.parameters["reduction"].default), arguments.pop("empty", NAN)
     reduced, x = reduction != "none" or mode == "p", arguments[lay.first]
     cut = Cut(lay, arguments, gather=function is not cross_entropy)
     divisor = 1.0
@@ -296,38 +296,9 @@ def _derivative(bundle, at, lay, cut, name, dtype):
     return picked.sum(axis=missing + single, keepdims=True, dtype=np.float64).squeeze(missing).astype(dtype)
 
 
-def _block(divisor, given, *, function, mode, reduced, mean, lay):
-    """The results of one block, one after the other."""
-    x = given[lay.first]
-    derivatives = []
-    if not reduced:
-        call = getattr(function, METHODS[mode])(**given, reduction="none")
-        value, *kinds = call if mode in ("vg", "vgh") else (None, call) if mode == "g" else (call,)
-    else:
-        value = function.partial(**given) if mode != "g" else None
-        kinds = ()
-        if mode in ("g", "vg", "vgh"):
-            upstream = 1 / divisor if divisor != 0 else 0.0
-            if mean and isinstance(function, CtcLoss):
-                upstream = upstream / np.maximum(given["target_lengths"], 1)
-            method = function.value_grad_hess if mode == "vgh" else function.value_and_grad
-            kinds = method(**given, reduction="none", upstream=upstream)[1:]
-    for kind in kinds:
-        for name, own in zip(lay.inputs, kind if isinstance(kind, tuple) else (kind,)):
-            own = np.zeros_like(own) if divisor == 0 else own
-            derivatives.append(None if own is None else _spread(own, lay.along.get(name, ()), x.ndim))
-    if mode == "g":
-        return derivatives
-    if reduced:
-        return [_boxed(value, x.ndim), *derivatives]
-    rows = [1 if axis in lay.whole else n for axis, n in enumerate(x.shape)]
-    return [np.reshape(value, (*rows, *np.shape(value)[len(lay.rows) :])), *derivatives]
-
-
-def _spread(array, axes, ndim):
-    """The array with an axis for each of the first array's, before those that it has alone."""
-    lengths = dict(zip(axes, np.shape(array)))
-    return np.reshape(array, [lengths.get(axis, 1) for axis in range(ndim)] + [n for axis, n in zip(axes, np.shape(array)) if axis is None])
+def _block(divisor, given, *, reduced, lay, **how):
+    first, *others = block_results(divisor, given, reduced=reduced, lay=lay, **how)
+    return [_boxed(first, len(lay.shape)) if isinstance(first, Partial) else first, *others]
 
 
 # Classes in several chunks
@@ -484,7 +455,7 @@ def _activation(function, method, args, kwargs):
 def _parameter_gradient(given, call, axes):
     """The gradient of a parameter in one block, in float64: those of all blocks are added."""
     given = given | {name: given[name].astype(np.float64) for name in ("g", "x")}
-    return [_spread(call(**given), axes, given["x"].ndim)]
+    return [spread(call(**given), axes, given["x"].ndim)]
 
 
 def _softmax_family(function, method, args, kwargs):
@@ -492,6 +463,8 @@ def _softmax_family(function, method, args, kwargs):
     first = "y" if method == "backward" else next(iter(arguments))
     x, keepdims, signs = arguments[first], arguments.pop("keepdims", False), arguments.pop("return_sign", False)
     axes = _axes(arguments.pop("axis", None), x.ndim)
+    if "dtype" in arguments:
+        arguments["dtype"] = np.dtype(arguments["dtype"])
     lay = _fitted(first, arguments, axes, exact=("g",))
     call = functools.partial(_method(function, method), axis=axes or None)
     if function is logsumexp:

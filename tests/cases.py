@@ -760,7 +760,7 @@ CASES = (
 
 # Public names that compute nothing: their tests are in test_package.py and test_threads.py.
 CONTROL = {
-    "Partial", "objectives", "optim", "schedules", "backend", "set_backend", "get_backend", "get_include", "threads", "set_num_threads",
+    "Partial", "chunked", "objectives", "optim", "schedules", "backend", "set_backend", "get_backend", "get_include", "threads", "set_num_threads",
     "get_num_threads", "show_config", "custom_loss", "custom_activation",
 }  # fmt: skip
 

@@ -156,3 +156,18 @@ def test_bench_checks_then_times(tmp_path):
     run("-m", "bench", "calls", "--quick", "--json", record, "--png", tmp_path / "bench.png")
     rows = json.loads(record.read_text())["rows"]
     assert rows and all(row["seconds"] > 0 for row in rows)
+
+
+def test_dask_example_learns():
+    """Small, in this process; the larger one on workers is test_dask.py's test of their memory."""
+    pytest.importorskip("dask.array")
+    pytest.importorskip("distributed")
+    losses, accuracy = runpy.run_path(str(ROOT / "examples" / "dask_softmax_regression.py"))["main"](rows=200_000, memory_limit=None)
+    assert losses[-1] < losses[0] / 2 and accuracy > 0.95
+
+
+@pytest.mark.parametrize(("library", "example"), [("mpi4py", "mpi_partial"), ("ray", "ray_partial")])
+def test_reductions_give_the_mean_of_all_rows(library, example):
+    """Both are heavy, and no extra has them: run where they are installed."""
+    pytest.importorskip(library)
+    assert runpy.run_path(str(ROOT / "examples" / f"{example}.py"))["main"]() < 1e-12
