@@ -58,7 +58,7 @@ def __getattr__(name):
         from importlib.metadata import version
 
         return version("fastloss")
-    if name in ("objectives", "schedules"):              # few need them; dataclasses take a quarter of the import of everything else
+    if name in ("cuda", "objectives", "schedules"):      # few need them; dataclasses take a quarter of the import of everything else
         from importlib import import_module
 
         return import_module(f".{name}", __name__)

@@ -430,60 +430,12 @@ from ..jit.sums import *
 
 NUMBA_NAMES = {"abs": "fabs", "min": "minimum", "max": "maximum"}
 
-CUDA_PRIMITIVES = """
-
-@inline
-def bits_{f}(x):
-    return {f}(x).view({i})
-
-
-@inline
-def from_bits_{f}(i):
-    return {i}(i).view({f})
-
-
-@inline
-def shift_right_{f}(i, k):
-    return {i}({u}(i) >> {u}(k))
-
-
-@inline
-def rint_{f}(x):
-    return rint(x)
-
-
-@inline
-def sqrt_{f}(x):
-    return sqrt(x)
-
-
-@inline
-def abs_{f}(x):
-    return abs(x)
-
-
-@inline
-def min_{f}(a, b):
-    return b if b < a else a
-
-
-@inline
-def max_{f}(a, b):
-    return b if b > a else a
-
-
-@inline
-def select_{f}(c, a, b):
-    return a if c else b
-"""
-
-
 CUDA_HEADER = NOTICE + """
 from numba import cuda
-from numpy import float32 as f32, float64 as f64, inf, int32 as i32, int64 as i64, nan, rint, sqrt
-from numpy import uint32 as u32, uint64 as u64
+from numpy import float32 as f32, float64 as f64, inf, int32 as i32, int64 as i64, nan, uint8 as u8
 
-inline = cuda.jit(device=True)
+from ..cuda.primitives import *
+
 """
 
 
@@ -502,21 +454,102 @@ def numba_loop(loop, dtype):
     return text + "    for i in range(n & -16):\n" + loop_body(loop, dtype)
 
 
+CUDA_LOOP = """
+
+def {name}(n, {arguments}):
+{constants}    step = cuda.gridDim.x * cuda.blockDim.x
+{start}    for begin in range(cuda.grid(1), n, FLIGHT * step):
+        for k in range(FLIGHT):
+            i = begin + k * step
+            if i < n:
+{load}        for k in range(FLIGHT):
+            i = begin + k * step
+            if i < n{condition}:
+{body}{end}"""
+
+
+def operand(name, *further):
+    """The arguments of an operand: see kernels/cuda/teams.py."""
+    return [name, f"{name}_each", f"{name}_period", *(f"{name}_{word}" for word in further)]
+
+
+def cuda_entries(text):
+    """Kernels of the row functions: what is fixed at compile time, their first arguments, leaves no trace in them."""
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef) and "_rows_f" in node.name:
+            found[node.name] = [a.arg for a in node.args.args]
+    entries = ""
+    for dtype in DTYPES:
+        for name, (function, fixed) in CUDA_ENTRIES.items():
+            arguments = ", ".join(found[f"{function}_rows_{dtype}"][2:])
+            for long in (False, True):
+                entries += f"\n\ndef {name}{'_long' * long}_{dtype}({arguments}):\n"
+                entries += f"    {function}_rows_{dtype}({fixed}, {not long}, {arguments})\n"
+    return entries
+
+
+CUDA_ENTRIES = {
+    "softmax": ("softmax", 0),
+    "log_softmax": ("softmax", 1),
+    "logsumexp": ("softmax", 2),
+    "softmax_backward": ("backward", 0),
+    "log_softmax_backward": ("backward", 1),
+    "cross_entropy": ("cross_entropy", False),
+    "cross_entropy_dense": ("cross_entropy", True),
+}
+
+
+def cuda_loop(loop, dtype):
+    """A kernel over elements: FLIGHT of each operand are asked for before the first is computed with."""
+    f, writes = loop.formula, loop.writes
+    inputs = [n for _, n in loop.arrays if n not in writes or f.role == "step"]
+    names = dict(name=f"{f.name}_{loop.mode}_{dtype}", constants="", start="", condition="", end="")
+    kept = "".join(f"    {n}_kept = cuda.local.array(FLIGHT, {dtype})\n" for n in inputs)
+    call = ", ".join([f"{n}_kept[k]" for n in f.arrays] + list(f.scalars))
+    body = [f"r = {f.base}_{dtype}({call})"]
+    if f.role == "activation":
+        arguments = [a for n in inputs for a in operand(n)] + ["out", *operand("mask")] + [f"{n}_number" for n in inputs]
+        load = [f"{n}_kept[k] = read_{dtype}({n}, {n}_each, {n}_period, {n}_number, i)" for n in inputs]
+        names["condition"] = " and used_at(mask, mask_each, mask_period, i)"
+        expression = writes["out"].replace("g[i]", "g_kept[k]")
+        body += [f"pointer(out, {dtype})[i] = {expression}"]
+    elif f.role == "loss":
+        factors = ("weight", "rows", "upstream")
+        arguments = [a for n in (*inputs, *factors, "mask") for a in operand(n)] + [*writes, *["partials"] * ("value" in writes)]
+        arguments += ["divisor", "scale", *(f"{n}_{word}" for n in inputs for word in ("number", "low", "high")), *f.scalars]
+        load = [f"{n}_kept[k] = within_{dtype}(read_{dtype}({n}, {n}_each, {n}_period, {n}_number, i), {n}_low, {n}_high)" for n in inputs]
+        names["constants"] = "".join(f"    {n} = {dtype}({n})\n" for n in f.scalars)
+        names["start"] = "    scale = factor_of(scale, divisor)\n    total, error = 0.0, 0.0\n"
+        body += [f"factor = {' * '.join(f'read_{dtype}({n}, {n}_each, {n}_period, 1.0, i)' for n in factors[:2])}",
+                 "used = scale != 0.0 and used_at(mask, mask_each, mask_period, i)"]
+        if "value" in writes:
+            body += [f"v = select(used, factor * {writes['value']}, {dtype}(0))", f"total, error = add_{dtype}(total, error, f64(v))",
+                     f"if value != 0:\n    pointer(value, {dtype})[i] = v"]
+            names["end"] = "    store_partial(partials, total, error, cuda.shared.array(64, f64))\n"
+        if len(writes) > 1 or "value" not in writes:
+            body += [f"factor = {dtype}(scale) * factor * read_{dtype}(upstream, upstream_each, upstream_period, 1.0, i)"]
+        body += [f"pointer({n}, {dtype})[i] = select(used, factor * {e.removeprefix('scale * ')}, {dtype}(0))"
+                 for n, e in writes.items() if n != "value"]
+    else:
+        return ""
+    body = "\n".join(body).replace("\n", "\n" + 16 * " ")
+    names["start"] = kept + names["start"]
+    return CUDA_LOOP.format(arguments=", ".join(arguments), load="".join(f"                {line}\n" for line in load),
+                            body=16 * " " + body + "\n", **names)
+
+
 def numba_primitives():
     return "".join(f"{n}_{d} = {NUMBA_NAMES.get(n, n)}\n" for d in DTYPES for n in PRIMITIVES)
 
 
-def numba_kernels():
-    """The hand-written kernels of kernels/jit, below the lines in their files: once, and once per dtype."""
-    texts = [(HERE / "jit" / name).read_text() for name in ("rows.py", "elementwise.py", "ctc.py", "margin.py")]
+def kernels_of(folder, *names):
+    """The hand-written kernels of a folder, below the lines in their files: once, and once per dtype."""
+    texts = [(HERE / folder / f"{name}.py").read_text() for name in names]
     heads, _, bodies = zip(*(text.partition("# The text of one dtype\n") for text in texts))
     once = "".join(head.partition("# The text of both dtypes\n")[2] for head in heads)
     each = "".join(bodies)
     return once + "".join(re.sub(r"\bT\b", d, re.sub(r"_T\b", f"_{d}", each)) for d in DTYPES)
-
-
-def cuda_primitives():
-    return "".join(CUDA_PRIMITIVES.format(f=f, i="i" + f[1:], u="u" + f[1:]) for f in DTYPES)
 
 
 # A user's formula: see reader.py
@@ -589,6 +622,7 @@ def generate(formulas):
     loops = [(loop, d) for fs in registry.values() for f in fs for loop in loops_of(f) for d in DTYPES]
     numba_functions = "".join(numba_function(*t[:3]) for t in translated)
     known = {f.base: [g for g in formulas if g.base == f.base] for f in formulas}
+    cuda_kernels = kernels_of("cuda", "teams", "elementwise", "rows")
     return {
         "registry.py": registry_text(registry, known),
         "formulas.pxi": CYTHON_HEADER
@@ -599,8 +633,13 @@ def generate(formulas):
         + numba_primitives()
         + numba_functions
         + "".join(numba_loop(*p) for p in loops)
-        + numba_kernels(),
-        "cuda_formulas.py": CUDA_HEADER + cuda_primitives() + numba_functions,
+        + kernels_of("jit", "rows", "elementwise", "ctc", "margin"),
+        "cuda_formulas.py": CUDA_HEADER
+        + numba_primitives()
+        + numba_functions
+        + cuda_kernels
+        + cuda_entries(cuda_kernels)
+        + "".join(cuda_loop(*p) for p in loops),
     }
 
 

@@ -1,0 +1,31 @@
+"""Copies on the device between any dtypes and strides: what the other kernels, which take contiguous arrays, are given."""
+
+from functools import cache
+
+import numpy as np
+from numba import cuda
+
+from .primitives import pointer
+
+AXES = 4  # of one launch
+
+
+@cache
+def copy_between(source_type, target_type):
+    """The kernel that copies elements of one dtype to another: where mask, fill elsewhere; strides are in bytes."""
+
+    def copy(
+        n, n1, n2, n3, source, a0, a1, a2, a3, target, b0, b1, b2, b3, mask, m0, m1, m2, m3, fill
+    ):  # fmt: skip
+        for i in range(cuda.grid(1), n, cuda.gridDim.x * cuda.blockDim.x):
+            k3, rest = i % n3, i // n3
+            k2, rest = rest % n2, rest // n2
+            k1, k0 = rest % n1, rest // n1
+            out = pointer(target + k0 * b0 + k1 * b1 + k2 * b2 + k3 * b3, target_type)
+            if source != 0 and (mask == 0 or pointer(mask + k0 * m0 + k1 * m1 + k2 * m2 + k3 * m3, np.uint8)[0] != 0):
+                out[0] = target_type(pointer(source + k0 * a0 + k1 * a1 + k2 * a2 + k3 * a3, source_type)[0])
+            else:
+                out[0] = target_type(fill)
+
+    copy.__name__ = f"copy_{source_type.__name__}_{target_type.__name__}"
+    return copy

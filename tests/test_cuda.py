@@ -1,0 +1,223 @@
+"""Arrays on a device: the same answers as on the CPU, in Numba's simulator where there is no device.
+
+The simulator is chosen before Numba is imported, so one test runs this file again in a process that has it. There, memory of a
+device array stands at addresses that the host cannot read: a read of it ends the process.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import fastloss as fl
+from fastloss._loss import COMMON
+from tests.cases import SCENARIOS, scaled
+from tests.oracle import oracle
+from tests.ulp import assert_close
+
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+cuda = None
+if SIMULATED or os.environ.get("FASTLOSS_TEST_DEVICE"):
+    cuda = oracle("numba.cuda")
+on_a_device = pytest.mark.skipif(cuda is None, reason="the simulator is off")
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+LONGEST = 16 if SIMULATED else 1 << 62  # numbers of an array: the simulator takes a millisecond for each
+
+
+@pytest.mark.skipif(cuda is not None, reason="this is that process")
+def test_in_the_simulator():
+    oracle("numba_cuda")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=", __file__]
+    done = subprocess.run(command, env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def to_device(value):
+    return cuda.to_device(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+
+
+def shorter(scenario, dtype):
+    """The arguments of a scenario; of elementwise ones the first numbers."""
+    arguments, keywords = scenario.call(dtype)
+    if scenario.case.family in ("activation", "elementwise", "pair"):
+        cut = lambda a: a[:LONGEST] if isinstance(a, np.ndarray) and a.ndim else a
+        arguments, keywords = tuple(map(cut, arguments)), {name: cut(a) for name, a in keywords.items()}
+    return arguments, keywords
+
+
+@pytest.fixture
+def no_copies(monkeypatch):
+    """Counts copies between host and device that the package asks for: none."""
+    counted = []
+    on_device = lambda values, keywords: ([to_device(a) for a in values], {name: to_device(a) for name, a in keywords.items()})
+    kind = type(cuda.to_device(np.zeros(1)))
+    host = kind.copy_to_host
+
+    def run(function, *arguments, **keywords):
+        arguments, keywords = on_device(arguments, keywords)
+        with monkeypatch.context() as patch:
+            patch.setattr(cuda, "to_device", lambda *a, **k: counted.append("to_device"))
+            patch.setattr(kind, "copy_to_host", lambda *a, **k: counted.append("copy_to_host"))
+            result = function(*arguments, **keywords)
+        assert not counted
+        return result
+
+    run.host = lambda a: tuple(map(run.host, a)) if isinstance(a, tuple) else host(a)
+    return run
+
+
+def same(got, want, limit, what, size=0.0):
+    """Equal within a limit in ULP of the larger of each number, a sixteenth of the largest, and what cancelled in it.
+
+    Device code is compiled from the same formulas, with other fused products and other orders of sums.
+    """
+    if isinstance(want, tuple):
+        for k, (a, b) in enumerate(zip(got, want, strict=True)):
+            same(a, b, limit, f"{what}[{k}]", size)
+        return
+    want = np.asarray(want)
+    assert (got.dtype, got.shape) == (want.dtype, want.shape)
+    largest = max(np.abs(want[np.isfinite(want)]).max(initial=0) * 2.0**-4, size)
+    assert_close(got, want, limit, largest, what)
+
+
+def chosen(*families):
+    """Every scenario on a device; in the simulator one shape of each case, set of parameters and option."""
+    found = {}
+    for s in SCENARIOS:
+        if s.case.family in families and (not SIMULATED or s.option in OPTIONS):
+            found.setdefault((s.case.name, s.case.label, s.number, s.option) if SIMULATED else s, s)
+    return list(found.values())
+
+
+def chosen_rows():
+    """In the simulator shapes that stay in registers, that do not, and whose classes are not last, in turn."""
+    rows = [s for s in chosen("softmax", "rows") if s.case.name in SUPPORTED and not {"scale", "signed"} & {s.option}]
+    if not SIMULATED:
+        return rows
+    shapes = (3, 4), (2, 11), (2, 3, 2)
+    return [replace(s, shape=shapes[k % 3]) for k, s in enumerate(rows)] + [replace(s, shape=shapes[1]) for s in rows if s.option == "plain"]
+
+
+SUPPORTED = "softmax", "log_softmax", "logsumexp", "cross_entropy", "nll_loss"
+OPTIONS = {
+    "plain", "mask", "both_weights_and_mask", "last_axis", "z_loss", "smooth", "row_mask", "keepdims", "all_of_nll", "all_of_indices",
+    "all_of_probabilities",
+}  # fmt: skip
+
+
+@on_a_device
+@pytest.mark.parametrize("scenario", chosen("activation"), ids=lambda s: s.id)
+def test_activations(scenario, dtype, no_copies):
+    f, limit = scenario.case.function, scaled(max(scenario.case.ulp.grad[0], scenario.case.ulp.value[0]))
+    (x,), keywords = shorter(scenario, dtype)
+    for call, arguments in ((f, (x,)), (f.grad, (x,)), (f.backward, (x[::-1].copy(), x))):
+        got = no_copies(call, *arguments, **keywords)
+        same(no_copies.host(got), call(*arguments, **keywords), 2 * limit, call)
+
+
+@on_a_device
+@pytest.mark.parametrize("scenario", chosen("elementwise", "pair"), ids=lambda s: s.id)
+def test_elementwise_losses(scenario, dtype, no_copies):
+    loss, limit = scenario.case.function, 2 * scaled(max(scenario.case.ulp.hess[0], 4))
+    arguments, keywords = shorter(scenario, dtype)
+    for reduction in ("none", "mean"):
+        got = no_copies(loss.value_grad_hess, *arguments, reduction=reduction, **keywords)
+        same(no_copies.host(got), loss.value_grad_hess(*arguments, reduction=reduction, **keywords), limit, reduction)
+    same(no_copies.host(no_copies(loss, *arguments, **keywords)), loss(*arguments, **keywords), limit, "value")
+    if scenario.case.family == "elementwise":
+        same(no_copies.host(no_copies(loss.grad, *arguments, reduction="sum", **keywords)),
+             loss.grad(*arguments, reduction="sum", **keywords), limit, "grad")
+        a, b = loss.partial(*map(to_device, arguments), **{k: to_device(v) for k, v in keywords.items()}), loss.partial(*arguments, **keywords)
+        assert a.count == b.count
+        np.testing.assert_allclose((a.loss_sum, a.weight_sum), (b.loss_sum, b.weight_sum), rtol=1e-5)
+
+
+@on_a_device
+@pytest.mark.parametrize("scenario", chosen_rows(), ids=lambda s: s.id)
+def test_rows(scenario, no_copies):
+    dtype, f = np.dtype(np.float32 if len(scenario.id) % 2 else np.float64), scenario.case.function
+    arguments, keywords = scenario.call(dtype)
+    limit = 2 * scaled(scenario.case.ulp.hess[0] or 4)
+    if scenario.case.family == "softmax":
+        want = f(*arguments, **keywords)
+        same(no_copies.host(no_copies(f, *arguments, **keywords)), want, limit, "value")
+        if hasattr(f, "backward"):
+            g = arguments[0][::-1].copy()
+            same(no_copies.host(no_copies(f.backward, g, want, **keywords)), f.backward(g, want, **keywords), limit, "backward", np.abs(g).max())
+        return
+    for method, reduction in (("value_grad_hess", "mean"), ("value_and_grad", "none")):
+        call = getattr(f, method)
+        got = no_copies(call, *arguments, reduction=reduction, **keywords)
+        same(no_copies.host(got), call(*arguments, reduction=reduction, **keywords), limit, method)
+    a, b = f.partial(*map(to_device, arguments), **{k: to_device(v) for k, v in keywords.items()}), f.partial(*arguments, **keywords)
+    assert a.count == b.count
+    np.testing.assert_allclose((a.loss_sum, a.weight_sum), (b.loss_sum, b.weight_sum), rtol=1e-5)
+
+
+@on_a_device
+class TestErrors:
+    def test_bad_class_index(self, no_copies):
+        x, target = np.zeros((3, 4), np.float32), np.array([1, 7, -3])
+        value, grad = no_copies.host(no_copies(fl.cross_entropy.value_and_grad, x, target, reduction="none"))
+        assert np.isnan(value).tolist() == [False, True, True] == np.isnan(grad).any(1).tolist()
+        with pytest.raises(IndexError, match=r"\[1\] is 7; class indices must be in \[0, 4\)"):
+            fl.cuda.check()
+        fl.cuda.check()
+        fl.nll_loss(to_device(x), to_device(target))
+        with pytest.raises(IndexError):
+            fl.mse_loss.partial(to_device(x), to_device(x))
+
+    def test_what_the_host_knows(self):
+        x = to_device(np.zeros((3, 4), np.float32))
+        with pytest.raises(ValueError, match="target has shape"):
+            fl.cross_entropy(x, to_device(np.zeros(4, int)))
+        with pytest.raises(TypeError, match="on the device"):
+            fl.mse_loss(x, np.zeros((3, 4), np.float32))
+        with pytest.raises(ValueError, match="reduction"):
+            fl.mse_loss(x, x, reduction="max")
+        with pytest.raises(NotImplementedError, match="ctc_loss"):
+            fl.ctc_loss(x, x, [1], [1])
+
+    def test_outside_a_domain(self):
+        got = fl.binary_cross_entropy(to_device(np.array([0.5, 2.0])), to_device(np.ones(2)), reduction="none").copy_to_host()
+        assert np.isnan(got).tolist() == [False, True]
+
+
+@on_a_device
+class TestArrays:
+    def test_in_place(self, no_copies):
+        x, target = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32), np.arange(5) % 3
+        device, labels = to_device(x), to_device(target)
+        _, grad = fl.cross_entropy.value_and_grad(device, labels, out=(None, device))
+        assert grad is device
+        same(device.copy_to_host(), fl.cross_entropy.grad(x, target), 8, "grad")
+
+    def test_strides_and_halves(self, no_copies):
+        x = np.random.default_rng(0).standard_normal((4, 6))
+        device = to_device(x)
+        same(fl.softmax(device[:, ::2], axis=0).copy_to_host(), fl.softmax(x[:, ::2], axis=0), 8, "columns")
+        same(fl.relu(device.T).copy_to_host(), fl.relu(x.T), 0, "transposed")
+        half = x.astype(np.float16)
+        same(no_copies.host(no_copies(fl.log_softmax, half, 1)), fl.log_softmax(half, 1), 1, "half")
+        same(no_copies.host(no_copies(fl.mse_loss.value_and_grad, half, half[::-1].copy())), fl.mse_loss.value_and_grad(half, half[::-1]), 1, "half")
+
+    def test_empty(self, no_copies):
+        x, target = np.zeros((0, 3), np.float32), np.zeros(0, int)
+        for f, arguments in ((fl.mse_loss, (x, x)), (fl.cross_entropy, (x, target))):
+            value, grad = no_copies.host(no_copies(f.value_and_grad, *arguments, empty=7.0))
+            assert value == 7 and grad.shape == (0, 3)
+        ignored = no_copies.host(no_copies(fl.cross_entropy.value_and_grad, np.full((2, 3), np.nan), np.full(2, -100)))
+        assert np.isnan(ignored[0]) and not ignored[1].any()
+
+    def test_masked_activation(self, no_copies):
+        x, mask = np.arange(-3.0, 3), np.arange(6) % 2 == 0
+        same(no_copies.host(no_copies(fl.elu, x, where=mask)), fl.elu(x, where=mask), 2, "where")
+
+
+def test_common_arguments_are_known():
+    """A new argument of every loss must be looked at here, too."""
+    assert {name for names in COMMON.values() for name in names} == {"reduction", "where", "sample_weight", "empty", "upstream", "out"}
