@@ -191,6 +191,7 @@ def _report():
     """[place + 1, index, classes, ignore_index] of the first bad class index since the last check."""
     report = NumbaArrays.empty((4,), I64)
     kernels.copy(None, view(report), 0)
+    kernels.synchronize()                               # other streams do not wait for this one
     return report
 
 
@@ -204,6 +205,7 @@ def check():
     """
     if not _report.cache_info().currsize:
         return
+    kernels.synchronize()
     place, index, n_classes, ignore_index = _report().copy_to_host().tolist()
     if place:
         kernels.copy(None, view(_report()), 0)

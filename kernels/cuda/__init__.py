@@ -13,9 +13,9 @@ from .._generated import cuda_formulas
 from . import copies
 from .primitives import FOREIGN, KEEP_f32, KEEP_f64, SIMULATED, WARP
 
-__all__ = ["FOREIGN", "blocks_for", "copy", "device_array", "launch", "loop", "rows"]
+__all__ = ["FOREIGN", "blocks_for", "copy", "device_array", "launch", "loop", "rows", "synchronize"]
 
-device_array = cuda.device_array
+device_array, synchronize = cuda.device_array, cuda.synchronize
 
 THREADS = 4 if SIMULATED else 256
 MOST_BLOCKS = 2 if SIMULATED else 1024  # of a loop over elements: so many pairs end a sum
