@@ -222,6 +222,11 @@ def out(name, value, shape, dtype):
     return value
 
 
+def no_dask_array(value):
+    """The TypeError for something lazy that has no shape."""
+    return TypeError(f"an argument is a {type(value).__name__}; it must be a Dask array: see dask.array.from_delayed")
+
+
 def no_out():
     """The TypeError for out= where results are lazy."""
     return TypeError("out is given; results of Dask arrays are lazy, and are stored by their own store() or to_zarr()")

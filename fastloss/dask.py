@@ -45,8 +45,11 @@ def _method(function, name):
 
 
 def _array(value):
-    """A column of a data frame as an array."""
-    return value.to_dask_array() if hasattr(value, "to_dask_array") else value
+    """A column of a data frame as an array; other lazy things are refused."""
+    value = value.to_dask_array() if hasattr(value, "to_dask_array") else value
+    if hasattr(value, "__dask_graph__") and not isinstance(value, da.Array):
+        raise check.no_dask_array(value)
+    return value
 
 
 class Cut:

@@ -277,6 +277,7 @@ class TestRefused:
                 (TypeError, lambda: fl.cross_entropy(self.x, ROWS)),
                 (TypeError, lambda: fl.mse_loss(self.x, Y, nonsense=1)),
                 (TypeError, lambda: fl.sigmoid(self.x > 0)),
+                (TypeError, lambda: fl.mse_loss(self.x, dask.delayed(np.ones)(3))),
                 (ValueError, lambda: fl.mse_loss.grad(self.x, Y, upstream=Y)),
                 (NotImplementedError, lambda: fl.rrelu(self.x, rng=np.random.default_rng(0))),
                 (NotImplementedError, lambda: fl.adaptive_log_softmax_with_loss(self.x, LABELS, X[:3], [(X[:2], X[:4, :2])], [2])),
