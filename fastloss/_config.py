@@ -167,10 +167,10 @@ def isa(name):
         _choose_isa(engine, before)
 
 
-def _quota():
+def _quota(path="/sys/fs/cgroup/cpu.max"):
     """Processors that the container's CPU quota amounts to, rounded up, or None."""
     try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
+        with open(path) as file:
             limit, period = file.read().split()
         return None if limit == "max" else max(1, -(-int(limit) // int(period)))
     except (OSError, ValueError):

@@ -4,11 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import fastloss as fl
+from tests.cases import scenarios
 from tests.ulp import assert_close
 
 FLOATS = {
@@ -174,3 +175,129 @@ def test_newton_descends(name, data):
     for step in (h, -h):
         there = loss(x + step, y, reduction="none")
         assert np.all(np.abs(value + step * grad + step**2 / 2 * hess - there) <= 0.2 * h**3 + 1e-13)
+
+
+# What holds for every loss of the table. Its arguments repeat along the rows, so that any number of rows can be drawn.
+LOSSES = [
+    s for s in scenarios("elementwise", "pair", "rows", "lines")
+    if s.option == "plain" and s.number == 0 and len(s.shape) == (2 if s.case.family in ("rows", "lines") else 1)
+]  # fmt: skip
+BY_ROWS = pytest.mark.parametrize("scenario", LOSSES, ids=lambda s: s.id)
+
+
+def drawn_rows(scenario, data, most=40):
+    """(arguments with any rows of the case's, in any order, keywords)."""
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
+    arguments, keywords = scenario.call(dtype)
+    n = len(arguments[0])
+    rows = data.draw(st.lists(st.integers(0, n - 1), min_size=2, max_size=most))
+    return [a[rows] for a in arguments], keywords
+
+
+def tuples(result):
+    return result if isinstance(result, tuple) else (result,)
+
+
+@BY_ROWS
+@settings(max_examples=3)
+@given(data=st.data())
+def test_partials_of_every_loss_merge(scenario, data):
+    """Any cut, any order, any nesting: the sums agree to a bit or two, and so does the mean."""
+    arguments, keywords = drawn_rows(scenario, data)
+    loss, n = scenario.case.function, len(arguments[0])
+    cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=4)))
+    parts = [loss.partial(*(a[i:j] for a in arguments), **keywords) for i, j in pairwise([0, *cuts, n])]
+    parts = data.draw(st.permutations(parts))
+    middle = data.draw(st.integers(0, len(parts)))
+    merged, whole = sum(parts[:middle]) + sum(parts[middle:], fl.Partial(0, 0, 0)), loss.partial(*arguments, **keywords)
+    assert merged.count == whole.count
+    for name in ("loss_sum", "weight_sum"):
+        assert_close(np.float64(getattr(merged, name)), np.float64(getattr(whole, name)), 2)
+    dtype = arguments[0].dtype
+    assert_close(dtype.type(merged.result()), loss(*arguments, reduction="mean", **keywords), 2)
+
+
+@BY_ROWS
+@settings(max_examples=3)
+@given(data=st.data())
+def test_a_row_knows_neither_its_place_nor_its_company(scenario, data):
+    """Alone, in a chunk, at another place, strided, backwards, on any number of threads: the same bits of loss and gradient."""
+    arguments, keywords = drawn_rows(scenario, data)
+    loss, n = scenario.case.function, len(arguments[0])
+    whole = tuples(loss.value_and_grad(*arguments, reduction="none", **keywords))
+    i, j = sorted((data.draw(st.integers(0, n - 1)), data.draw(st.integers(1, n))))
+    step = data.draw(st.sampled_from([1, 2, -1, -3]))
+    part = slice(i, j + (i == j))
+    with fl.threads(data.draw(st.integers(1, 4))):
+        pieces = tuples(loss.value_and_grad(*(a[part][::step] for a in arguments), reduction="none", **keywords))
+    for got, want in zip(flat(pieces), flat(whole), strict=True):
+        assert got.tobytes() == want[part][::step].tobytes()
+
+
+def flat(results):
+    for result in results:
+        yield from result if isinstance(result, tuple) else (result,)
+
+
+@BY_ROWS
+@settings(max_examples=3)
+@given(data=st.data())
+def test_gradient_of_a_sum_is_the_sum_of_gradients(scenario, data):
+    """Of rows apart that is their gradients side by side, to the bit; upstream multiplies each, and a mean divides."""
+    arguments, keywords = drawn_rows(scenario, data)
+    loss, dtype = scenario.case.function, arguments[0].dtype
+    single = list(flat(tuples(loss.grad(*arguments, reduction="none", **keywords))))
+    for got, want in zip(flat(tuples(loss.grad(*arguments, reduction="sum", **keywords))), single, strict=True):
+        assert got.tobytes() == want.tobytes()
+    mean = flat(tuples(loss.grad(*arguments, reduction="mean", **keywords)))
+    divisor = loss.partial(*arguments, **keywords).weight_sum
+    for got, want in zip(mean, single, strict=True):
+        # 1 / divisor rounds, a product rounds; of rows, terms near 1 cancel
+        size = np.maximum(np.abs(want), scenario.case.family in ("rows", "lines")) / divisor
+        assert_close(got, want.astype(np.longdouble) / divisor, 4, size=size)
+    shape = np.shape(loss(*arguments, reduction="none", **keywords))
+    doubled = loss.grad(*arguments, reduction="none", upstream=np.full(shape, 2, dtype), **keywords)
+    for got, want in zip(flat(tuples(doubled)), single, strict=True):
+        assert got.tobytes() == (2 * want).tobytes()
+
+
+@BY_ROWS
+@settings(max_examples=3)
+@given(data=st.data())
+def test_a_sample_weight_counts_rows(scenario, data):
+    """Weight k is the row k times, weight 0 is no row."""
+    arguments, keywords = drawn_rows(scenario, data, most=12)
+    loss, n, dtype = scenario.case.function, len(arguments[0]), arguments[0].dtype
+    times = data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n).filter(any))
+    weighted = loss.partial(*arguments, sample_weight=np.array(times, dtype), **keywords)
+    repeated = loss.partial(*(np.repeat(a, times, 0) for a in arguments), **keywords)
+    # a weighted float32 loss rounds once before it is summed
+    limit = 2 + (2 if dtype == np.float64 else 2**29)
+    assert_close(np.float64(weighted.loss_sum), np.float64(repeated.loss_sum), limit, size=repeated_size(loss, arguments, times, keywords))
+    if scenario.case.divides_by == "weights":
+        assert weighted.weight_sum == repeated.weight_sum
+
+
+def repeated_size(loss, arguments, times, keywords):
+    """The sum of the sizes of the losses: negative ones cancel."""
+    single = np.abs(np.asarray(loss(*arguments, reduction="none", **keywords), float))
+    return (single.reshape(len(times), -1).sum(1) * times).sum()
+
+
+POINTWISE = [s for s in scenarios("activation") if s.number == 0 and s.option == "plain" and not s.case.label]
+
+
+@pytest.mark.parametrize("scenario", POINTWISE, ids=lambda s: s.case.name)
+@settings(max_examples=3)
+@given(data=st.data())
+def test_an_element_knows_nothing_of_the_others(scenario, data):
+    """The same number at any position, stride or length gives the same bits, value and derivative."""
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
+    (x,), keywords = scenario.call(dtype)
+    places = data.draw(st.lists(st.integers(0, x.size - 1), min_size=1, max_size=80))
+    step = data.draw(st.sampled_from([1, 2, -1, 5]))
+    f = scenario.case.function
+    for call in (f, f.grad):
+        want = call(x, **keywords)
+        assert call(x[places], **keywords).tobytes() == want[places].tobytes()
+        assert call(x[::step], **keywords).tobytes() == want[::step].tobytes()
