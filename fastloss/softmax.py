@@ -40,7 +40,10 @@ def _prepare(name, x, dtype, where):
     x = check.array(name, x)
     computed, result = check.working_dtype(x)
     if dtype is not None:
-        result = np.dtype(dtype)
+        try:
+            result = np.dtype(dtype)
+        except (TypeError, ValueError):
+            raise TypeError(f"dtype is {dtype!r}; it must be a floating dtype") from None
         check.array("dtype", np.empty(0, result))
         if result.kind in "iu":
             raise TypeError(f"dtype is {result}; it must be a floating dtype")

@@ -240,7 +240,7 @@ def retyped(rng, a):
     try:
         with np.errstate(all="ignore"):
             return a.astype(dtype)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         return np.zeros(a.shape, dtype)
 
 
@@ -430,7 +430,8 @@ def judge(call, got, fresh, before, arrays, written):
     mine = {id(a) for a in written}
     for a, old in zip(arrays, before, strict=True):
         writable = id(a) in mine or any(np.may_share_memory(a, w) for w in written)
-        if (not writable or isinstance(got, Exception)) and a.tobytes() != old:
+        several_steps = call.name.endswith(".step")     # the first may be fine
+        if (not writable or isinstance(got, Exception) and not several_steps) and a.tobytes() != old:
             return "wrote to out before the error" if writable else "changed an input"
     if isinstance(got, Exception):
         if not isinstance(got, ERRORS):

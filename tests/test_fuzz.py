@@ -35,6 +35,8 @@ def test_fifteen_thousand_calls(start):
     (lambda: fl.softmax(X, axis=1.5), TypeError, "^axis is 1.5"),
     (lambda: fl.softmax(X, axis=slice(None)), TypeError, "^axis is slice"),
     (lambda: fl.softmax(X, axis=np.array([0, 1])), TypeError, "^axis is array"),
+    (lambda: fl.logsigmoid.backward(None, X), TypeError, "^g has dtype object"),
+    (lambda: fl.softmax(X, dtype=()), TypeError, r"^dtype is \(\)"),
     (lambda: fl.crelu(X, axis=True), TypeError, "^axis is True"),
     (lambda: fl.sigmoid([[1.0], [1.0, 2.0]]), ValueError, "^x is a list that makes no array"),
     (lambda: fl.mse_loss([1.0], [[1.0], [1.0, 2.0]]), ValueError, "^target is a list that makes no array"),
@@ -85,6 +87,17 @@ def test_nadam_far_along():
     w, m, v = np.ones(3), np.zeros(3), np.zeros(3)
     fl.optim.nadam_step(w, np.ones(3), m, v, step=2**62, lr=0.1, betas=(0.75, 0.875))
     assert np.isfinite(w).all()
+
+
+def test_nll_in_place(engine, dtype):
+    """The log-probabilities are read before the gradient takes their place."""
+    rng = np.random.default_rng(0)
+    for shape in ((40, 5), (3, 200), (2, 3, 4)):
+        x = rng.standard_normal(shape).astype(dtype)
+        target, weight = rng.integers(0, shape[1], (shape[0], *shape[2:])), rng.random(shape[1]).astype(dtype)
+        value, grad = fl.nll_loss.value_and_grad(x, target, weight)
+        got = fl.nll_loss.value_and_grad(x, target, weight, out=(None, x))
+        assert got[0] == value and got[1] is x and x.tobytes() == grad.tobytes()
 
 
 def test_clipping_is_quiet():

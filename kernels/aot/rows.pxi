@@ -1280,15 +1280,15 @@ cdef void nll_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scra
         for l in range(LANES):
             loss[l] = 0
         for l in range(rows):
+            w = b.w[l]
+            if b.y[l] >= 0:                              # read before the gradient, which may be written in its place
+                loss[l] = -w * b.u[l] * row_of[real](&job.x, job, r + l, scratch)[b.y[l] * job.x.classes]
             if job.want_grad:
                 zero_row[real](&job.out, job, r + l, scratch)
+                if b.y[l] >= 0:
+                    row_of[real](&job.out, job, r + l, scratch)[b.y[l] * job.out.classes] = <real> (-w * b.up[l])
             if job.want_hess:
                 zero_row[real](&job.hess, job, r + l, scratch)
-            if b.y[l] >= 0:
-                w = b.w[l]
-                loss[l] = -w * b.u[l] * row_of[real](&job.x, job, r + l, scratch)[b.y[l] * job.x.classes]
-                if job.want_grad:
-                    row_of[real](&job.out, job, r + l, scratch)[b.y[l] * job.out.classes] = <real> (-w * b.up[l])
             if job.value != NULL:
                 (<real*> job.value)[r + l] = <real> loss[l]
         add_lanes(&sums, loss)

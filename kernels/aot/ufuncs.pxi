@@ -204,7 +204,7 @@ cdef class ActivationCalls:
             return None
         double_ = is_double(x)
         size = 8 if double_ else 4
-        if g is not None:
+        if which == BACKWARD:
             if not (plain(g) and same_shape(g, x) and is_double(g) == double_):
                 return None
             args[0], steps[0], k = data_of(g), size, 1

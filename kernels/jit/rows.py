@@ -827,11 +827,7 @@ def nll_loss_T(
     row = slot(scratch, ROW, i64)
     for first in range(first_chunk * chunk, min(last_chunk * chunk, n_rows), group):
         rows = min(group, n_rows - first)
-        if grad_address != 0:
-            clear_absent_T(first, rows, row, 0, n_classes, inner, grad)
-        if hess[0] != 0:
-            clear_absent_T(first, rows, row, 0, n_classes, inner, hess)
-        for r in range(first, first + rows):
+        for r in range(first, first + rows):             # all are read before a gradient, which may be written in their place
             if value != 0:
                 values[r] = T(0)
             y = classes[r]
@@ -844,9 +840,17 @@ def nll_loss_T(
             add_partial(partial, first // chunk, loss, 0.0)
             if value != 0:
                 values[r] = T(loss)
-            if grad_address != 0:
-                g = -v * (scale * w * (f64(upstreams[r]) if upstream != 0 else 1.0))
-                pointer(grad_address, T)[r // inner * grad_outer + r % inner * grad_inner + y * grad_step] = T(g)
+        if hess[0] != 0:
+            clear_absent_T(first, rows, row, 0, n_classes, inner, hess)
+        if grad_address != 0:
+            clear_absent_T(first, rows, row, 0, n_classes, inner, grad)
+            for r in range(first, first + rows):
+                y = classes[r]
+                w = f64(row_weights[r]) if row_weight != 0 else 1.0
+                if y != ignore_index and w != 0.0:
+                    v = f64(weights[y]) if class_weight != 0 else 1.0
+                    g = -v * (scale * w * (f64(upstreams[r]) if upstream != 0 else 1.0))
+                    pointer(grad_address, T)[r // inner * grad_outer + r % inner * grad_inner + y * grad_step] = T(g)
     release_flags(flags)
 
 
