@@ -274,6 +274,27 @@ def optimizers(quick):
             yield Row(f"{name}.step {words}", ours, others, floor(ours, bytes_each * sum(sizes)))
 
 
+def objectives(quick):
+    """Training; the engine's own objective, and the usual one in NumPy. Equal parts of the rows are right within 5 %."""
+    engines = {
+        "xgboost": (peers.xgboost_training, "binary:logistic", "multi:softprob", peers.numpy_objective),
+        "lightgbm": (peers.lightgbm_training, "binary", "multiclass", peers.numpy_objective),
+        "catboost": (peers.catboost_training, "Logloss", "MultiClass", peers.NumpyOfCatboost()),
+    }
+    for engine, (train, binary, multiclass, in_numpy) in engines.items():
+        # CatBoost calls Python for every row of several classes
+        sizes = (2_000, 1_000) if quick else (20_000, 2_000) if engine == "catboost" else (100_000, 100_000)
+        rounds = 3 if quick else 10 if engine == "catboost" else 20
+        for n, n_classes, loss, built_in in zip(sizes, (2, 10), ("binary_cross_entropy_with_logits", "cross_entropy"), (binary, multiclass)):
+            x = normal(n, 10)
+            y = np.argmax(x @ normal(10, n_classes) + normal(n, n_classes), axis=1)
+            start = partial(train, x, y, n_classes, threads=fl.get_num_threads(), rounds=rounds)
+            ours = start(objective=getattr(fl.objectives, engine)(loss))
+            if ours is not None:
+                others = {"built-in": start(objective=built_in), "NumPy": start(objective=in_numpy)}
+                yield Row(f"{engine} {loss} ({n}, 10), {n_classes} classes", ours, others, tolerance=0.05)
+
+
 def on(backend, call):
     """Return call, made on that backend."""
 
@@ -301,5 +322,5 @@ def numba(quick):
 
 GROUPS = {
     group.__name__: group
-    for group in (cross_entropy, softmax, calls, activations, losses, custom, margins, ctc, linear, optimizers, numba)
+    for group in (cross_entropy, softmax, calls, activations, losses, custom, margins, ctc, linear, optimizers, objectives, numba)
 }

@@ -219,3 +219,88 @@ def numpy_adamw(params, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_dec
         return params
 
     return call
+
+
+# Gradient boosting: the part of the first rows that a model trained on all of them gets right
+
+SEEN = 2000
+
+
+def right(scores, y):
+    """Return the part of the rows whose class has the largest score, or whose sign is right."""
+    classes = scores.argmax(axis=1) if scores.ndim == 2 else scores > 0
+    return (classes == y[: len(scores)]).mean()
+
+
+def numpy_objective(x, data):
+    """Softmax or sigmoid, as the engines' own examples of custom objectives write them."""
+    y = data.get_label()
+    if x.ndim == 1:
+        p = 1 / (1 + np.exp(-x))
+        return p - y, p * (1 - p)
+    p = np.exp(x - x.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    grad = p.copy()
+    grad[np.arange(len(p)), y.astype(int)] -= 1
+    return grad, np.maximum(p * (1 - p), 1e-6)
+
+
+@optional("xgboost")
+def xgboost_training(x, y, n_classes, objective, threads, rounds):
+    import xgboost
+
+    data, seen = xgboost.DMatrix(x, y), xgboost.DMatrix(x[:SEEN])
+    params = {"nthread": threads, "max_depth": 6, "base_score": 0.0}
+    params |= {"num_class": n_classes} if n_classes > 2 else {}
+    if isinstance(objective, str):
+        params |= {"objective": objective, "base_score": 0.5}
+        objective = None
+    return lambda: right(
+        xgboost.train(params, data, rounds, obj=objective).predict(seen, output_margin=True), y
+    )
+
+
+@optional("lightgbm")
+def lightgbm_training(x, y, n_classes, objective, threads, rounds):
+    import lightgbm
+
+    params = {"objective": objective, "num_threads": threads, "boost_from_average": False, "verbose": -1}
+    params |= {"num_class": n_classes} if n_classes > 2 else {}
+    data = lightgbm.Dataset(x, y, params=params, free_raw_data=False).construct()
+    return lambda: right(lightgbm.train(params, data, rounds).predict(x[:SEEN], raw_score=True), y)
+
+
+class NumpyOfCatboost:
+    """The same objective as CatBoost calls it."""
+
+    no_jit = True
+
+    def calc_ders_range(self, approxes, targets, weights):
+        p = 1 / (1 + np.exp(-np.asarray(approxes)))
+        return list(zip(targets - p, -p * (1 - p)))
+
+    def calc_ders_multi(self, approx, target, weight):
+        p = np.exp(approx - np.max(approx))
+        p /= p.sum()
+        grad = -p
+        grad[int(target)] += 1
+        return (weight * grad).tolist(), np.diag(-weight * p * (1 - p)).tolist()
+
+
+@optional("catboost")
+def catboost_training(x, y, n_classes, objective, threads, rounds):
+    import catboost
+
+    params = {"thread_count": threads, "iterations": rounds, "learning_rate": 0.3, "boosting_type": "Plain"}
+    params |= {"leaf_estimation_method": "Newton", "leaf_estimation_iterations": 1, "boost_from_average": False}
+    params |= {"logging_level": "Silent", "allow_writing_files": False, "random_seed": 0}
+    metric = "MultiClass" if n_classes > 2 else "Logloss"
+    params |= {"eval_metric": metric, "metric_period": rounds, "loss_function": objective}
+    params |= {"classes_count": n_classes} if n_classes > 2 else {}
+    data = catboost.Pool(x, y)
+
+    def train():
+        model = catboost.CatBoost(params).fit(data)
+        return right(model.predict(x[:SEEN], prediction_type="RawFormulaVal"), y)
+
+    return train

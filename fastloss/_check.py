@@ -354,12 +354,27 @@ def class_columns(name, shape):
         raise ValueError(f"y_pred has shape {shape}; {name} needs (rows, classes): give the engine the number of classes")
 
 
+def all_labels(target):
+    """The labels of all rows, none of them missing."""
+    target = array("target", target, boolean=True)
+    if target.ndim not in (1, 2):
+        raise ValueError(f"target has shape {target.shape}; it must be (rows,) or (rows, outputs)")
+    if (bad := target != target).any():
+        raise ValueError(f"target[{', '.join(map(str, np.argwhere(bad)[0]))}] is nan; an initial score needs every label")
+    return target
+
+
+def some_weight(weight):
+    if not weight.sum() > 0:
+        raise ValueError(f"the weights of {len(weight)} rows add up to {weight.sum()}; it must be more than 0")
+
+
 def whole_labels(target):
     """Labels that an engine holds as floats, as int64."""
     with np.errstate(invalid="ignore"):
         indices = target.astype(np.int64, copy=False)
     if target.dtype.kind == "f" and (bad := indices != target).any():
-        at = np.unravel_index(bad.argmax(), target.shape)
+        at = tuple(np.argwhere(bad)[0])
         raise ValueError(f"target[{', '.join(map(str, at))}] is {target[at]}; class labels must be whole numbers")
     return indices
 
@@ -382,7 +397,7 @@ def sign_labels(target):
     bad = abs(signs) != 1
     bad |= zero & (target == -1).any()
     if bad.any():
-        at = np.unravel_index(bad.argmax(), target.shape)
+        at = tuple(np.argwhere(bad)[0])
         raise ValueError(f"target[{', '.join(map(str, at))}] is {target[at]}; labels of a loss of signs must be -1 and 1, or 0 and 1")
     return signs
 

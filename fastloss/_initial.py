@@ -3,7 +3,7 @@
 import numpy as np
 
 RARE = 1e-15                        # the least share of a class, and the distance of a probability from 0 and 1
-FAR = 64                            # how far beyond the labels a minimum is looked for
+FAR = -np.log(RARE)                 # how far beyond the labels a minimum is looked for
 STEPS = 100
 FLAT = 1e-3                         # of the weight: a smaller second derivative is taken for this
 
@@ -67,12 +67,8 @@ def _by_newton(loss, y, weight, params):
         return grad.sum(), hess.sum()
 
     low, high = values[0], values[-1]
-    reach = 1.0
-    while slope(low)[0] > 0 and reach < FAR:
-        low, reach = low - reach, 2 * reach
-    reach = 1.0
-    while slope(high)[0] < 0 and reach < FAR:
-        high, reach = high + reach, 2 * reach
+    low -= FAR * (slope(low)[0] > 0)
+    high += FAR * (slope(high)[0] < 0)
     c = (low + high) / 2
     for _ in range(STEPS):
         g, h = slope(c)
@@ -114,4 +110,4 @@ def _of_classes(objective, y, weight):
             c, value, (grad, hess), part = further, lower, slopes, min(1.0, 2 * part)
         else:
             part /= 2
-    return np.clip(c, np.log(RARE), -np.log(RARE))
+    return np.clip(c, -FAR, FAR)

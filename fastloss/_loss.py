@@ -132,6 +132,9 @@ class _GeneralCalls:
     def value_and_grad(self, *args, **kwargs):
         return self._call("vg", args, kwargs)
 
+    def value_grad_hess(self, *args, **kwargs):
+        return self._call("vgh", args, kwargs)
+
     def _fast_formula(self, *formula):
         pass
 
@@ -163,10 +166,6 @@ class _Methods:
     def grad(self, *args, **kwargs):
         """The gradient alone: the arguments of the loss; `out=` is the buffer it is written to."""
         return self._call("g", args, kwargs)
-
-    def value_grad_hess(self, *args, **kwargs):
-        """(value, gradient, diagonal second derivative): the arguments of the loss; `out=` is a tuple of three."""
-        return self._call("vgh", args, kwargs)
 
     def partial(self, *args, **kwargs):
         """The sums behind the loss, which add over chunks of rows: see `Partial`. No `reduction=`."""

@@ -12,7 +12,7 @@ import fastloss
 
 from . import _check as check
 from ._initial import constant
-from ._lines import HingeLoss
+from ._lines import BrierLoss, HingeLoss
 from ._loss import RowTerms
 
 __all__ = ["catboost", "lightgbm", "xgboost"]
@@ -65,7 +65,7 @@ class _Objective:
         y = check.array("target", y, boolean=True)
         if y.ndim == 2 and y.shape != shape and y.shape[1] == 1:
             y = y[:, 0]
-        if y.ndim == 1 < len(shape) and (self._kind or isinstance(self.loss, HingeLoss)):
+        if y.ndim == 1 < len(shape) and (self._kind or isinstance(self.loss, HingeLoss | BrierLoss)):
             return check.class_labels(y, shape[1], self.params.get("ignore_index"))
         if self._kind == "labels":
             return check.whole_labels(y)
@@ -113,10 +113,11 @@ class _Objective:
         Raises
         ------
         ValueError
-            For weights that do not fit, labels that the loss does not take.
+            For weights that do not fit or add up to 0, labels that are NaN or that the loss does not take.
         """
-        y = check.array("target", y, boolean=True)
+        y = check.all_labels(y)
         weight = np.ones(len(y)) if weight is None else check.per_row(weight, y.shape[:1]).astype(np.float64)
+        check.some_weight(weight)
         with np.errstate(all="ignore"):
             return constant(self, y, weight)
 
@@ -251,21 +252,22 @@ class catboost(_Objective):
     ([-1.0, 1.0], [[-0.5, 0.0], [0.0, -0.5]])
     """
 
-    def _derivatives(self, x, y, weight):
-        y, x, weight = self._arguments(y, np.asarray(x, np.float64), weight)
-        grad, hess = np.empty_like(x), np.empty_like(x)
-        self._fill(x, y, weight, grad, hess)
-        return np.negative(grad, out=grad), np.negative(hess, out=hess)
-
     def calc_ders_range(self, approxes, targets, weights):
         """One (first, second) derivative for each row."""
-        grad, hess = self._derivatives(approxes, targets, weights)
-        return list(zip(grad.tolist(), hess.tolist(), strict=True))
+        y, x, weight = self._arguments(targets, np.asarray(approxes, np.float64), weights)
+        grad, hess = np.empty_like(x), np.empty_like(x)
+        self._fill(x, y, weight, grad, hess)
+        return list(zip((-grad).tolist(), (-hess).tolist(), strict=True))
 
     def calc_ders_multi(self, approx, target, weight):
         """The first derivatives by the scores of one row, and the matrix of the second."""
-        grad, hess = self._derivatives([approx], [target], None if weight is None else [weight])
-        return grad[0].tolist(), np.diag(hess[0]).tolist()
+        x = np.asarray([approx], np.float64)
+        plain = type(target) is float and target.is_integer() and 0 <= target < x.size
+        y = np.array([int(target)]) if plain else self.labels(np.asarray([target]), x.shape)
+        _, grad, hess = self.loss.value_grad_hess(x, y, reduction="sum", **self.params)
+        scale = -1.0 if weight is None else -float(weight)
+        hess = np.ones_like(hess) if self.hessian == "one" else np.maximum(hess, FLOOR) if self.hessian == "positive" else hess
+        return (scale * grad[0]).tolist(), np.diag(scale * hess[0]).tolist()
 
 
 def _public_loss(loss, params):

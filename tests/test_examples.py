@@ -52,6 +52,13 @@ def test_custom_loss_example_finds_the_line():
     assert errors["Geman-McClure"] < 0.02 < 1 < errors["least squares"]
 
 
+def test_focal_loss_ranks_the_rare_digit_better():
+    pytest.importorskip("sklearn")
+    pytest.importorskip("xgboost")
+    precision = runpy.run_path(str(ROOT / "examples" / "xgboost_focal.py"))["main"]()
+    assert precision["focal"] > precision["cross-entropy"] > 0.3
+
+
 class TestScoringService:
     @pytest.fixture
     def model(self, tmp_path):
@@ -149,11 +156,14 @@ runpy.run_module("fastloss", run_name="__main__")
     assert done.returncode != 0 and "the gallery needs matplotlib: pip install 'fastloss[demo]'" in done.stderr
 
 
-def test_bench_checks_then_times(tmp_path):
+@pytest.mark.parametrize("group", ["calls", "objectives"])
+def test_bench_checks_then_times(group, tmp_path):
     pytest.importorskip("rich")
     pytest.importorskip("matplotlib")
+    if group == "objectives":
+        pytest.importorskip("xgboost")
     record = tmp_path / "bench.json"
-    run("-m", "bench", "calls", "--quick", "--json", record, "--png", tmp_path / "bench.png")
+    run("-m", "bench", group, "--quick", "--json", record, "--png", tmp_path / "bench.png")
     rows = json.loads(record.read_text())["rows"]
     assert rows and all(row["seconds"] > 0 for row in rows)
 

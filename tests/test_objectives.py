@@ -250,6 +250,19 @@ class TestInitialScore:
         score = objectives.xgboost("cross_entropy", weight=[1.0, 1.0, 1.0, 1.0], ignore_index=-1).init_score([0, 0, 2, -1])
         np.testing.assert_allclose(score, np.log([2 / 3, 1e-15, 1 / 3, 1e-15]))
 
+    def test_minima_at_infinity_are_cut(self):
+        for loss in ("binary_cross_entropy_with_logits", "soft_margin_loss", "exponential_loss", "sigmoid_focal_loss"):
+            assert 20 < objectives.xgboost(loss).init_score([1, 1]) < 40
+
+    @pytest.mark.parametrize("y, weight, words", [
+        ([1.0, np.nan], None, r"target\[1\] is nan"), ([], None, "add up to 0.0"), ([1.0, 2.0], [0, 0], "add up to 0.0"),
+        ([1.0, 2.0], [1, 2, 3], r"sample_weight has shape \(3,\)"), (3.0, None, r"target has shape \(\)"),
+    ])  # fmt: skip
+    def test_errors(self, y, weight, words):
+        for loss in ("cross_entropy", "huber_loss", "l1_loss", "mse_loss"):
+            with pytest.raises(ValueError, match=words):
+                objectives.xgboost(loss).init_score(y, weight)
+
     def test_one_for_each_output(self):
         y = RNG.normal(size=(N, 2))
         np.testing.assert_allclose(objectives.xgboost("mse_loss").init_score(y), y.mean(0))

@@ -78,6 +78,14 @@ cdef class Calls:
                 return result
         return self._call("vg", args, kwargs)
 
+    def value_grad_hess(self, *args, **kwargs):
+        """(value, gradient, diagonal second derivative): the arguments of the loss; `out=` is a tuple of three."""
+        if FAST and self.ready and "out" not in kwargs:
+            result = self.fast(2, args, kwargs)
+            if result is not None:
+                return result
+        return self._call("vgh", args, kwargs)
+
 
 cdef frozenset GENERAL = frozenset(("where", "sample_weight", "empty", "upstream"))
 
@@ -143,15 +151,18 @@ cdef class ElementwiseCalls(Calls):
         job.params[0] = 1.0 / divide_by
         for i in range(<Py_ssize_t> len(params)):
             job.params[i + 1] = params[i]
-        grad = None
-        if mode == 1 and job.n_gradients == 1:
+        grad, hess = None, None
+        if mode and job.n_gradients == 1:
             grad = gradient_buffer(out, x, args[1] if cnp.PyArray_Check(args[1]) else x) if out is not None else like(x)
             if grad is None:
                 return None
             job.out[1] = data_of(grad)
             job.aliased = job.out[1] == job.inputs[0].data
-        elif mode == 1:
-            if out is not None:
+            if mode == 2:
+                hess = like(x)
+                job.out[2] = data_of(hess)
+        elif mode:
+            if mode == 2 or out is not None:
                 return None
             grad = like(x), like(x)
             job.out[1], job.out[2] = data_of(grad[0]), data_of(grad[1])
@@ -163,11 +174,11 @@ cdef class ElementwiseCalls(Calls):
         run_released(loss_chunk, &job, chunks, n)
         add_all(acc, job.sums, chunks)
         value = scalar((acc[0] + acc[1]) / divide_by, double_)
-        return value if mode == 0 else (value, grad)
+        return value if mode == 0 else (value, grad) if mode == 1 else (value, grad, hess)
 
 
 cdef class CrossEntropyCalls(Calls):
-    """mean(cross_entropy(logits (N, C), class indices (N,)))."""
+    """The mean or sum of cross_entropy(logits (N, C), class indices (N,))."""
 
     def _fast_formula(self, bint ready):
         self.ready = ready
@@ -177,9 +188,14 @@ cdef class CrossEntropyCalls(Calls):
         cdef cnp.ndarray a
         cdef double sums[2]
         cdef double acc[2]
-        cdef Py_ssize_t n, c, bad, i
+        cdef double divide_by
+        cdef Py_ssize_t n, c, bad
         cdef bint wide
-        if len(args) != 2 or kwargs and (mode == 0 or len(kwargs) > 1 or "out" not in kwargs):
+        out, reduction = None, "mean"
+        if kwargs:
+            kwargs = kwargs.copy()
+            out, reduction = kwargs.pop("out", None), kwargs.pop("reduction", "mean")
+        if len(args) != 2 or kwargs or not (reduction == "mean" or reduction == "sum") or (out is not None and mode == 0):
             return None
         x, y = args
         if not (plain(x) and cnp.PyArray_CheckExact(y) and cnp.PyArray_NDIM(<cnp.ndarray> x) == 2 and cnp.PyArray_NDIM(<cnp.ndarray> y) == 1):
@@ -196,22 +212,27 @@ cdef class CrossEntropyCalls(Calls):
             bad = check_indices[int32_t](<int32_t*> data_of(y), n, c, -100, NULL, NULL, False, sums)
         if bad >= 0 or sums[0] == 0:
             return None
+        divide_by = sums[0] if reduction == "mean" else 1.0
         memset(&job, 0, sizeof(RowsJob))
         job.rows.n_rows, job.rows.n_classes, job.rows.inner = n, c, 1
         job.rows.x.data, job.rows.x.outer, job.rows.x.classes = data_of(x), c, 1
         job.rows.target, job.rows.wide_target, job.rows.ignore_index = data_of(y), wide, -100
-        job.rows.scale, job.rows.want_grad = 1.0 / sums[0], mode == 1
-        grad = None
-        if mode == 1:
-            grad = gradient_buffer(kwargs.get("out"), x, y)
+        job.rows.scale, job.rows.want_grad, job.rows.want_hess = 1.0 / divide_by, mode != 0, mode == 2
+        grad, hess = None, None
+        if mode:
+            grad = gradient_buffer(out, x, y)
             if grad is None:
                 return None
             job.rows.out = job.rows.x
             job.rows.out.data = data_of(grad)
+        if mode == 2:
+            hess = like(x)
+            job.rows.hess = job.rows.x
+            job.rows.hess.data = data_of(hess)
         acc[0], acc[1] = 0, 0
         run_rows(&job, CROSS_ENTROPY, is_double(x), acc)
-        value = scalar((acc[0] + acc[1]) / sums[0], is_double(x))
-        return value if mode == 0 else (value, grad)
+        value = scalar((acc[0] + acc[1]) / divide_by, is_double(x))
+        return value if mode == 0 else (value, grad) if mode == 1 else (value, grad, hess)
 
 
 cdef class SoftmaxCalls:

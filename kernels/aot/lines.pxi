@@ -150,16 +150,20 @@ cdef class LineCalls(Calls):
         divide_by = n if reduction == "mean" else 1.0
         job.lines.op, job.lines.n_rows, job.lines.n_classes, job.lines.n_inputs = LINE_OPS[terms.op], n, c, n_inputs
         job.lines.target, job.lines.ignore_index = <int64_t*> data_of(target), terms.ignore_index
-        job.lines.scale, job.lines.want_grad = 1.0 / divide_by, mode == 1
+        job.lines.scale, job.lines.want_grad, job.lines.want_hess = 1.0 / divide_by, mode != 0, mode == 2
         for i in range(<Py_ssize_t> len(terms.params)):
             job.lines.params[i] = terms.params[i]
-        grads = []
+        grads, hesses = [], []
         for i in range(n_inputs):
             job.lines.x[i] = data_of(args[i])
-            if mode == 1:
+            if mode:
                 grads.append(like(x))
                 job.lines.grad[i] = data_of(grads[i])
+            if mode == 2:
+                hesses.append(like(x))
+                job.lines.hess[i] = data_of(hesses[i])
         acc[0], acc[1] = 0, 0
         run_lines(&job, is_double(x), acc)
         value = scalar((acc[0] + acc[1]) / divide_by, is_double(x))
-        return value if mode == 0 else (value, grads[0] if n_inputs == 1 else tuple(grads))
+        slopes = [each[0] if n_inputs == 1 else tuple(each) for each in (grads, hesses)[:mode]]
+        return (value, *slopes) if mode else value
