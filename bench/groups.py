@@ -283,7 +283,7 @@ def objectives(quick):
     }
     for engine, (train, binary, multiclass, in_numpy) in engines.items():
         # CatBoost calls Python for every row of several classes
-        sizes = (2_000, 1_000) if quick else (20_000, 2_000) if engine == "catboost" else (100_000, 100_000)
+        sizes = (2_000, 200) if quick else (20_000, 2_000) if engine == "catboost" else (100_000, 100_000)
         rounds = 3 if quick else 10 if engine == "catboost" else 20
         for n, n_classes, loss, built_in in zip(sizes, (2, 10), ("binary_cross_entropy_with_logits", "cross_entropy"), (binary, multiclass)):
             x = normal(n, 10)

@@ -264,9 +264,10 @@ def xgboost_training(x, y, n_classes, objective, threads, rounds):
 def lightgbm_training(x, y, n_classes, objective, threads, rounds):
     import lightgbm
 
-    params = {"objective": objective, "num_threads": threads, "boost_from_average": False, "verbose": -1}
-    params |= {"num_class": n_classes} if n_classes > 2 else {}
+    params = {"num_threads": threads, "verbose": -1}
     data = lightgbm.Dataset(x, y, params=params, free_raw_data=False).construct()
+    params |= {"objective": objective, "boost_from_average": False}
+    params |= {"num_class": n_classes} if n_classes > 2 else {}
     return lambda: right(lightgbm.train(params, data, rounds).predict(x[:SEEN], raw_score=True), y)
 
 

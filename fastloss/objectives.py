@@ -93,6 +93,7 @@ class _Objective:
         x = check.raw_scores(y_pred)
         return self.labels(y_true, x.shape), x, None if weight is None else check.per_row(weight, x.shape[:1])
 
+    @np.errstate(all="ignore")
     def init_score(self, y, weight=None):
         """The constant prediction of least weighted loss, from which boosting can start.
 
@@ -118,8 +119,7 @@ class _Objective:
         y = check.all_labels(y)
         weight = np.ones(len(y)) if weight is None else check.per_row(weight, y.shape[:1]).astype(np.float64)
         check.some_weight(weight)
-        with np.errstate(all="ignore"):
-            return constant(self, y, weight)
+        return constant(self, y, weight)
 
 
 class xgboost(_Objective):
@@ -167,6 +167,7 @@ class xgboost(_Objective):
     -1.0986
     """
 
+    @np.errstate(all="ignore")
     def __call__(self, y_true, y_pred, sample_weight=None):
         y, x, weight = self._arguments(y_true, y_pred, sample_weight)
         x = np.ascontiguousarray(x, np.float32)
@@ -206,6 +207,7 @@ class lightgbm(_Objective):
     ('one', 3.0)
     """
 
+    @np.errstate(all="ignore")
     def __call__(self, y_true, y_pred, weight=None):
         y, x, weight = self._arguments(y_true, y_pred, weight)
         grad, hess = np.empty((2, *x.shape[::-1]), np.float32).swapaxes(1, -1)
@@ -216,8 +218,7 @@ class lightgbm(_Objective):
             piece = piece.T if self._axis else np.ascontiguousarray(piece)
             g, h = np.empty_like(piece), np.empty_like(piece)
             self._fill(piece, y[rows].T if self._axis else y[rows], None if weight is None else weight[rows], g, h, self._axis)
-            with np.errstate(over="ignore"):
-                grad[rows], hess[rows] = (g.T, h.T) if self._axis else (g, h)
+            grad[rows], hess[rows] = (g.T, h.T) if self._axis else (g, h)
         return grad, hess
 
 
@@ -252,6 +253,7 @@ class catboost(_Objective):
     ([-1.0, 1.0], [[-0.5, 0.0], [0.0, -0.5]])
     """
 
+    @np.errstate(all="ignore")
     def calc_ders_range(self, approxes, targets, weights):
         """One (first, second) derivative for each row."""
         y, x, weight = self._arguments(targets, np.asarray(approxes, np.float64), weights)
@@ -259,6 +261,7 @@ class catboost(_Objective):
         self._fill(x, y, weight, grad, hess)
         return list(zip((-grad).tolist(), (-hess).tolist(), strict=True))
 
+    @np.errstate(all="ignore")
     def calc_ders_multi(self, approx, target, weight):
         """The first derivatives by the scores of one row, and the matrix of the second."""
         x = np.asarray([approx], np.float64)

@@ -157,6 +157,14 @@ class TestDerivatives:
             factory("cross_entropy")(y, x, w)
         assert np.array_equal(x, SCORES.astype(np.float32)) and np.array_equal(y, LABELS) and np.array_equal(w, WEIGHTS)
 
+    def test_floating_point_errors_are_not_raised(self):
+        x = np.array([1e300, -1e300, 1e-300, np.inf])
+        with np.errstate(all="raise"):
+            for factory in FACTORS.values():
+                factory("mse_loss")(np.zeros(4), x)
+                factory("exponential_loss")(np.ones(4), x, np.full(4, 1e-320))
+            objectives.catboost("mse_loss").calc_ders_range(x, np.zeros(4), np.full(4, 1e-320))
+
     def test_nan_stays_in_its_row(self):
         x = SCORES.copy()
         x[4, 1] = np.nan
@@ -401,6 +409,14 @@ class TestTrains:
         for factory, train in ((objectives.xgboost, train_xgboost), (objectives.lightgbm, train_lightgbm)):
             plain, heavy = (train(x, y, factory("cross_entropy", weight=[1.0, w, 1.0]), rounds=2, num_class=3) for w in (1.0, 20.0))
             assert softmax(heavy)[:, 1].mean() > softmax(plain)[:, 1].mean() + 0.02
+
+    def test_a_loss_of_ones_own(self, diabetes):
+        pytest.importorskip("numba")
+        x, y = diabetes
+        squares = pickle.loads(pickle.dumps(objectives.lightgbm(fl.custom_loss("lambda x, y: (x - y) ** 2 / 2"))))
+        assert squares.hessian == "positive" and squares.init_score(y) == pytest.approx(y.mean())
+        both = [train_lightgbm(x, y, o, start=np.full(len(y), y.mean())) for o in (squares, "regression")]
+        np.testing.assert_allclose(*both, rtol=1e-6)
 
     def test_several_outputs(self, diabetes):
         x, y = diabetes
