@@ -27,6 +27,7 @@ def test_fifteen_thousand_calls(start):
     (lambda: fl.optim.sgd_step(X.copy(), Y, lr=HUGE), ValueError, "^lr is 1000"),
     (lambda: fl.optim.SGD(X.copy(), lr=HUGE), ValueError, "^lr is 1000"),
     (lambda: fl.optim.lion_step(X.copy(), Y, X.copy(), lr=1, step=(0, 1)), TypeError, r"^step is \(0, 1\)"),
+    (lambda: fl.optim.sgd_step(X.copy(), [[1.0], [1.0, 2.0]], lr=1), ValueError, "^grad is a list that makes no array"),
     (lambda: fl.optim.RMSprop(X.copy(), centered=[0, 1]), TypeError, r"^centered is \[0, 1\]"),
     (lambda: fl.optim.asgd_step(X.copy(), Y, X.copy(), step=9, lr=1e9, alpha=1e9), ValueError, "^lr or another setting is out of range at step 9"),
     (lambda: fl.optim.clip_grad_norm([X.copy()], 1.0, norm_type="2"), TypeError, "^norm_type is '2'"),
