@@ -295,7 +295,7 @@ def _nadam(
     beta1, beta2 = betas
     correction = sqrt(1 - beta2**step)
     penalty, decay = _split(weight_decay, lr, decoupled_weight_decay)
-    mu, mu_next = (_mu(t, beta1, momentum_decay) for t in (step, step + 1))
+    mu, mu_next = _mu(step, beta1, momentum_decay), _mu(step + 1, beta1, momentum_decay)
     product = _mu_product(step, beta1, momentum_decay)
     return "nadam_step", (
         scale, penalty, decay, 1 - beta1, beta2, 1 - beta2, lr * correction * (1 - mu) / (1 - product),

@@ -183,9 +183,18 @@ def adadelta_step(
 
 def _rmsprop(step, scale, lr, momentum=0, alpha=0.99, eps=1e-8, weight_decay=0, centered=False):
     """`momentum` None is RMSprop without a buffer."""
-    option = "_centered" * centered + "_momentum" * (momentum is not None)
-    scalars = (scale, weight_decay, lr, alpha, 1 - alpha, eps)
-    return f"rmsprop{option}_step", scalars if momentum is None else (*scalars, momentum)
+    if momentum is None:
+        return _plain_rmsprop(step, scale, lr, alpha, eps, weight_decay, centered)
+    return _momentum_rmsprop(step, scale, lr, momentum, alpha, eps, weight_decay, centered)
+
+
+def _plain_rmsprop(step, scale, lr, alpha, eps, weight_decay, centered):
+    return "rmsprop_centered_step" if centered else "rmsprop_step", (scale, weight_decay, lr, alpha, 1 - alpha, eps)
+
+
+def _momentum_rmsprop(step, scale, lr, momentum, alpha, eps, weight_decay, centered):
+    formula = "rmsprop_centered_momentum_step" if centered else "rmsprop_momentum_step"
+    return formula, (scale, weight_decay, lr, alpha, 1 - alpha, eps, momentum)
 
 
 class RMSprop(Optimizer):

@@ -6,7 +6,15 @@ from ._base import Optimizer, step_one
 def _sgd(step, scale, lr, momentum=0, dampening=0, weight_decay=0, nesterov=False):
     """`momentum` None is SGD without a buffer."""
     if momentum is None:
-        return "sgd_step", (scale, weight_decay, lr)
+        return _plain_sgd(step, scale, lr, weight_decay)
+    return _momentum_sgd(step, scale, lr, momentum, dampening, weight_decay, nesterov)
+
+
+def _plain_sgd(step, scale, lr, weight_decay):
+    return "sgd_step", (scale, weight_decay, lr)
+
+
+def _momentum_sgd(step, scale, lr, momentum, dampening, weight_decay, nesterov):
     look_ahead = momentum if nesterov else 0.0
     first = step == 1 or momentum == 0
     kept, weight = (0.0, 1.0) if first else (momentum, 1 - dampening)

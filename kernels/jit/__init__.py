@@ -1,7 +1,6 @@
 """The Numba backend: the same kernels as `aot`, compiled on first use and kept in Numba's disk cache."""
 
 from functools import cache
-from math import isnan
 
 import numpy as np
 
@@ -9,8 +8,9 @@ from .._generated import numba_formulas
 from .._generated.registry import ACTIVATIONS
 from . import custom, layout
 from .custom import define
-from .layout import BLOCK, CHUNK, CTC_FRAME, CTC_ROWS, LANES, LOSS_SCRATCH_BYTES, SCRATCH_BYTES, SHORT, TILE, TILES, ctc_width
+from .layout import BLOCK, CHUNK, CTC_FRAME, CTC_ROWS, LOSS_SCRATCH_BYTES, SCRATCH_BYTES, ctc_width
 from .primitives import float32, float64, kernel_address
+from .sums import accumulate
 from .threads import get_num_threads, native, run, set_num_threads
 from .ufuncs import make_ufunc
 
@@ -66,15 +66,7 @@ def _accumulate(acc, partials):
     """acc, a compensated sum [hi, lo], gains the partial sums in their order."""
     if acc is None:
         return
-    hi, lo = acc.tolist()
-    for v in partials.ravel().tolist():
-        s = hi + v
-        b = s - hi
-        error = (hi - (s - b)) + (v - b)
-        hi = s
-        if not isnan(error):  # inf - inf: the sum itself says it all
-            lo += error
-    acc[:] = hi, lo
+    acc[:] = accumulate(*acc.tolist(), partials.ravel().tolist())
 
 
 # Elementwise losses
@@ -118,24 +110,9 @@ def total(values, mask, acc):
 # Rows
 
 
-def _layout(x):
-    """n_rows, n_classes, inner; rows of a tile, its width, the scratch for four tiles; rows of a chunk."""
-    outer, n_classes, inner = x.shape
-    if n_classes < SHORT:
-        group = width = min(LANES, max(16, TILE // max(n_classes, 1) // 16 * 16))
-        tile = width * n_classes
-    else:
-        width = -(-n_classes // 16) * 16
-        group = min(64, max(1, TILE // width))
-        group = 1 << group.bit_length() - 1
-        tile = width * group
-    rows = max(1, CHUNK // max(n_classes, 1))
-    chunk = -(-rows // group) * group
-    return outer * inner, n_classes, inner, group, width, 8 * LANES * TILES + 4 * tile * x.itemsize, chunk
-
-
 def _run_rows(kernel, x, arguments, acc=None):
-    n_rows, n_classes, inner, group, width, scratch, chunk = _layout(x)
+    outer, n_classes, inner = x.shape
+    n_rows, (group, width, scratch, chunk) = outer * inner, layout.row_layout(n_classes, x.itemsize)
     n_chunks = -(-n_rows // chunk)
     partials = np.zeros((n_chunks, 2))
     run(

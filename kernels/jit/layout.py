@@ -59,3 +59,18 @@ LINE_OWN_HESS = LINE_OWN_GRAD + 1
 LINE_F = LINE_OWN_HESS + 1
 LINE_TILES = LINE_F + 12
 LINE_SCRATCH = 8 * (LANES * LINE_TILES + 9 * LINE_TILE)
+
+
+@register_jitable
+def row_layout(n_classes, itemsize):
+    """Of rows of so many classes: rows of a tile, its width, the scratch for four tiles, rows of a chunk."""
+    if n_classes < SHORT:
+        group = width = min(LANES, max(16, TILE // max(n_classes, 1) // 16 * 16))
+        tile = width * n_classes
+    else:
+        width, group = -(-n_classes // 16) * 16, 1
+        while group < 64 and 2 * group * width <= TILE:
+            group *= 2
+        tile = width * group
+    rows = max(1, CHUNK // max(n_classes, 1))
+    return group, width, 8 * LANES * TILES + 4 * tile * itemsize, -(-rows // group) * group

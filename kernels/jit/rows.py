@@ -872,3 +872,50 @@ def check_targets_T(n, n_classes, target, ignore_index, class_weight, row_weight
     out[0] += closed(total, error)
     out[1] += f64(count)
     return -1
+
+
+# The same as C functions, for callers that were compiled themselves: arrays are C-ordered (outer, classes, inner), by address.
+
+
+def softmax_c_T(first_chunk, last_chunk, scratch, op, x, out, n_rows, chunk, partials, n_classes, inner, group, width):
+    outer = n_classes * inner
+    view, target = (x, outer, inner, 1), (out, outer, inner, 1)
+    if op == 2:
+        target = (out, 0, 0, 0)
+    softmax_T(first_chunk, last_chunk, scratch, op, view, target, n_rows, chunk, partials, n_classes, inner, group, width)
+
+
+def softmax_backward_c_T(first_chunk, last_chunk, scratch, op, g, y, out, n_rows, chunk, partials, n_classes, inner, group, width):
+    outer = n_classes * inner
+    views = (g, outer, inner, 1), (y, outer, inner, 1), (out, outer, inner, 1)
+    softmax_backward_T(first_chunk, last_chunk, scratch, op, *views, n_rows, chunk, partials, n_classes, inner, group, width)
+
+
+def cross_entropy_c_T(
+    first_chunk, last_chunk, scratch, x, probabilities, target, class_weight, row_weight, upstream,
+    ignore_index, smoothing, z_loss, scale, value, grad, hess, n_rows, chunk, partials, n_classes, inner, group, width,
+):  # fmt: skip
+    outer = n_classes * inner
+    cross_entropy_T(
+        first_chunk, last_chunk, scratch, (x, outer, inner, 1), (probabilities, outer, inner, 1), target, class_weight, row_weight,
+        upstream, ignore_index, smoothing, z_loss, scale, value, (grad, outer, inner, 1), (hess, outer, inner, 1),
+        n_rows, chunk, partials, n_classes, inner, group, width,
+    )  # fmt: skip
+
+
+def nll_loss_c_T(
+    first_chunk, last_chunk, scratch, x, probabilities, target, class_weight, row_weight, upstream,
+    ignore_index, smoothing, z_loss, scale, value, grad, hess, n_rows, chunk, partials, n_classes, inner, group, width,
+):  # fmt: skip
+    """Takes cross_entropy's arguments, of which it needs fewer."""
+    outer = n_classes * inner
+    nll_loss_T(
+        first_chunk, last_chunk, scratch, (x, outer, inner, 1), target, class_weight, row_weight, upstream,
+        ignore_index, scale, value, (grad, outer, inner, 1), (hess, outer, inner, 1),
+        n_rows, chunk, partials, n_classes, inner, group, width,
+    )  # fmt: skip
+
+
+def check_targets_c_T(n, n_classes, target, ignore_index, class_weight, row_weight, sums):
+    """The position goes to sums[2]."""
+    pointer(sums, f64)[2] = f64(check_targets_T(n, n_classes, target, ignore_index, class_weight, row_weight, sums))

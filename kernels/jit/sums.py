@@ -3,6 +3,7 @@
 from math import isnan
 
 from numba import float32, float64
+from numba.extending import register_jitable
 
 from .primitives import exact, inline, leaf, pad, restrict, select, summing
 
@@ -116,3 +117,16 @@ def add_partial(partials, chunk, total, error):
     """The sum of a chunk, [hi, lo], gains total + error."""
     hi, lo = two_sum(partials[2 * chunk], partials[2 * chunk + 1] + error, total)
     partials[2 * chunk], partials[2 * chunk + 1] = hi, select(isnan(lo), 0.0, lo)
+
+
+@register_jitable
+def accumulate(high, low, values):
+    """The compensated sum high + low gains the values in their order."""
+    for v in values:
+        s = high + v
+        b = s - high
+        error = (high - (s - b)) + (v - b)
+        high = s
+        if not isnan(error):  # inf - inf: the sum itself says it all
+            low += error
+    return high, low

@@ -1,0 +1,76 @@
+"""From the types of a call's arguments to its plan, by the kind of object that is called."""
+
+import inspect
+from importlib import import_module
+
+import numpy as np
+from numba.core import types
+
+from .._activation import Activation
+from .._lines import HingeLoss
+from .._loss import COMMON, ElementwiseLoss, Options, RowLoss
+from .. import optim
+from . import elementwise, rows
+from . import optim as steps
+from .nodes import Argument
+
+family = import_module("fastloss.softmax")          # fastloss.softmax is the function
+MODES = {"__call__": "v", "value_and_grad": "vg", "value_grad_hess": "vgh", "grad": "g", "partial": "p"}
+
+
+def signature(function, method):
+    """The arguments of a method of a public function."""
+    if isinstance(function, Activation):
+        own = list(function.__signature__.parameters.values())
+        if method.startswith("backward"):
+            g = inspect.Parameter("g", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            own = [g, *own] if method == "backward" else [g, *own[:-2]]
+        return inspect.Signature(own)
+    if hasattr(function, "value_and_grad") and method in MODES:
+        own = inspect.signature(function._function).parameters.values()
+        common = COMMON[MODES[method]] if "reduction" in function.__signature__.parameters else ()
+        further = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=Options._field_defaults[n]) for n in common]
+        return inspect.Signature([*own, *further])
+    if method == "__call__":
+        return inspect.signature(function)
+    return inspect.signature(getattr(function, method))
+
+
+def node(name, index, typ):
+    """A constant where the type tells it, else an Argument."""
+    if isinstance(typ, types.Omitted):
+        return typ.value
+    if isinstance(typ, types.NoneType):
+        return None
+    if isinstance(typ, types.Literal):
+        return typ.literal_value
+    if isinstance(typ, types.Optional):
+        raise TypeError(f"{name} may be None here; whether it is must be known when Numba compiles")
+    if isinstance(typ, types.DType | types.NumberClass):
+        return np.dtype(str(typ.dtype))
+    if isinstance(typ, types.Array) and typ.dtype not in (types.float32, types.float64, types.boolean) and not isinstance(typ.dtype, types.Integer):
+        raise TypeError(f"{name} has dtype {typ.dtype}; inside Numba it must be a float32, float64 or integer array")
+    return Argument(name, index, typ)
+
+
+def plan(function, method, arguments):
+    """The Apply that computes function.method of arguments of these types."""
+    nodes = {name: node(name, i, typ) for i, (name, typ) in enumerate(arguments.items())}
+    for kind, make in PLANS.items():
+        if function is kind or (isinstance(kind, type) and type(function) is kind):
+            return make(function, MODES.get(method, method), nodes)
+    raise TypeError("does not compile inside Numba")
+
+
+PLANS = {
+    Activation: elementwise.activation,
+    ElementwiseLoss: elementwise.loss,
+    HingeLoss: elementwise.loss,
+    RowLoss: rows.row_loss,
+    family.softmax: rows.softmax,
+    family.log_softmax: rows.softmax,
+    family.softmin: rows.softmax,
+    family.logsumexp: rows.logsumexp,
+    family.hardmax: rows.hardmax,
+}
+PLANS |= {getattr(optim, name): steps.step for name in optim.__all__ if name.endswith("_step")}
