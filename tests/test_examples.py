@@ -46,6 +46,12 @@ def test_minibatch_example_learns_in_every_loop():
     assert len(accuracies) == 9 and min(accuracies.values()) > 0.9
 
 
+def test_numba_example_reaches_95_percent():
+    pytest.importorskip("sklearn")
+    pytest.importorskip("numba")
+    assert runpy.run_path(str(ROOT / "examples" / "numba_training.py"))["main"]() > 0.95
+
+
 def test_custom_loss_example_finds_the_line():
     pytest.importorskip("numba")
     errors = runpy.run_path(str(ROOT / "examples" / "custom_loss.py"))["main"]()

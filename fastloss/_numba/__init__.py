@@ -11,10 +11,10 @@ from types import ModuleType
 
 from numba.core import errors, types
 from numba.core.imputils import lower_constant, lower_getattr_generic
+from numba.core.registry import cpu_target
 from numba.core.typing.templates import AttributeTemplate, infer_getattr, infer_global
 from numba.core.typing.typeof import typeof_impl
 from numba.extending import NativeValue, models, register_model, unbox
-from numba.core.registry import cpu_target
 
 from .._activation import Activation
 from .._lines import RowFunction
@@ -131,8 +131,12 @@ class _PublicMethods(AttributeTemplate):
 def register():
     """Teach Numba the public functions; once is enough."""
     names = {id(value): name for name, value in OBJECTS.items()}
+
+    def typeof(value, c):
+        return Public(names[id(value)]) if id(value) in names else None
+
     for kind in (_Methods, Activation, RowFunction, _RowFunction):
-        typeof_impl.register(kind)(lambda value, c: Public(names[id(value)]))
+        typeof_impl.register(kind)(typeof)
     for name, value in OBJECTS.items():
         if inspect.isfunction(value):
             infer_global(value, Public(name))

@@ -5,7 +5,7 @@ import inspect
 
 import numpy as np
 from numba import cfunc, njit, types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import register_jitable
 
 from .. import _check as check
 from .._lines import HingeLoss
@@ -17,8 +17,26 @@ from ..kernels.jit.layout import LOSS_SCRATCH_BYTES, UFUNC_BLOCK
 from ..kernels.jit.primitives import FLAGS, LEAF, cached, pointer
 from ..kernels.jit.sums import accumulate
 from .arrays import (
-    address, apart, buffer, call_c, chunks_of, compiled, deliver, deliver_number, elements, fitted, full, is_none, is_scalar, keep, mask_of, per_row,
-    product, same, scratch_of, shape_of, spread, stretched,
+    address,
+    buffer,
+    call_c,
+    chunks_of,
+    compiled,
+    deliver,
+    deliver_number,
+    elements,
+    fitted,
+    full,
+    is_none,
+    is_scalar,
+    keep,
+    mask_of,
+    per_row,
+    product,
+    scratch_of,
+    shape_of,
+    spread,
+    stretched,
 )  # fmt: skip
 from .nodes import Apply, Argument, Symbol
 from .partials import partial_of
@@ -339,9 +357,11 @@ def _one(k):
 
 
 def _two(k, second):
+    after = k + 1
+
     def pair(buffers, outs, arrays, shape):
         own = arrays[second]
-        return deliver(outs[k], buffers[k], shape), deliver(outs[k + 1], folded(buffers[k + 1], own, shape, 0), shape_of(own))
+        return deliver(outs[k], buffers[k], shape), deliver(outs[after], folded(buffers[after], own, shape, 0), shape_of(own))
 
     return pair
 
@@ -375,7 +395,7 @@ def loss(function, mode, nodes):
     buffers = outs if n_gradients == 1 else (outs[0], None, None, None, None)
     second = list(arrays).index(function._inputs[-1])
     call = loss_of(T, mode, reduction, n_gradients, function._of_rows, function._mean_over_weight, second, (*fits, fitted)[:2])
-    code = (Symbol(jit._element_kernel(f"{formula}_{'v' if mode == 'p' else mode}", np.dtype(T).itemsize)), *(driver(name, T) for name in DRIVERS))
+    code = (Symbol(jit._element_kernel(formula, 'v' if mode == 'p' else mode, np.dtype(T).itemsize)), *(driver(name, T) for name in DRIVERS))
     pad = 3 - len(arrays)
     return Apply(
         call, code, len(arrays), (*arrays.values(), *[None] * pad), (*messages, *[""] * pad), (*domains, *[None] * pad),
@@ -434,8 +454,7 @@ def _masked(out, result, where, shape):
 @functools.cache
 def activation_of(T, which, ending):
     """The compiled activation: of a formula's kernel, and arguments of any types."""
-    ones_first, upstream = which == "grad", which in ("backward", "parameter")
-    size = np.dtype(T).itemsize
+    ones_first, size = which == "grad", np.dtype(T).itemsize
 
     def activation(loop, kernel, n_params, g, x, params, target, out, where):
         shape = shape_of(x)
@@ -476,13 +495,23 @@ def summed(result, parameter, out, where, shape):
     return deliver(out, folded(result, parameter, shape, len(shape) - len(own)), own)
 
 
+@njit(**LEAF)
+def ordered(min_val, max_val):
+    if min_val > max_val:
+        raise ValueError("min_val must be at most max_val, and both numbers inside Numba")
+    return float(min_val)
+
+
 def activation(function, method, nodes):
     """The plan of an elementwise activation."""
     which = {"v": "value", "g": "grad"}.get(method, "parameter" if method.startswith("backward_") else method)
     parameters = {name: nodes[name] for name in function._names}
     if parameters.get("axis") is not None:
         raise TypeError("axis is not supported inside Numba; give the parameter axes that broadcast against x")
-    formula, given = terms(function._function, parameters)
+    if function.__name__ == "hardtanh":
+        formula, given = "hardtanh", (Apply(ordered, number_of(nodes["min_val"]), number_of(nodes["max_val"])), nodes["max_val"])
+    else:
+        formula, given = terms(function._function, parameters)
     arrays = [(name, nodes[name]) for name in ("g", "x") if name in nodes]
     typs = [type_of_input(*pair) for pair in arrays]
     T = working(*typs)
@@ -496,7 +525,7 @@ def activation(function, method, nodes):
         return Apply(scalar_of(formula, which, T, len(given)), 1.0 if g is None else g, nodes["x"], given)
     loop = Symbol(ufuncs._loops()[0 if T is np.float64 else 1])
     mode = {"grad": "backward"}.get(which, which)
-    kernel = Symbol(jit._element_kernel(f"{formula}_{mode}", np.dtype(T).itemsize))
+    kernel = Symbol(jit._element_kernel(formula, mode, np.dtype(T).itemsize))
     call = activation_of(T, which, summed if which == "parameter" else whole)
     target = out if where is None and which != "parameter" else None
     return Apply(call, loop, kernel, len(given), g, nodes["x"], (*given, *[None] * (4 - len(given))), target, out, where)

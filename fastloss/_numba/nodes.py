@@ -1,6 +1,6 @@
 """Plans of calls: arguments of the caller, constants, and compiled functions applied to them."""
 
-from numba.core import errors, types
+from numba.core import types
 from numba.core.typing.typeof import typeof
 
 

@@ -67,10 +67,8 @@ def step_of(rule):
             if array.shape != param.shape:
                 raise ValueError(message)
         words, piece = np.empty(len(arrays), np.int64), np.array([0, 0, param.size])
-        k = 0
-        for array in arrays:
+        for k, array in enumerate(arrays):
             words[k] = array.ctypes.data
-            k += 1
         for i in range(len(arrays)):
             for j in range(i):
                 if i != 1 and j != 1 and param.size and abs(words[i] - words[j]) < param.nbytes:
@@ -120,7 +118,7 @@ def step(function, method, nodes):
     formula = rule(*(2 if k == 0 else sample(s) for k, s in enumerate(settings)))[0]
     settings = [float(s) if isinstance(s, int) and not isinstance(s, bool) and k else s for k, s in enumerate(settings)]
     T = array_type(found["arrays"])
-    kernel = Symbol(jit._element_kernel(f"{formula}_update", np.dtype(T).itemsize))
+    kernel = Symbol(jit._element_kernel(formula, "update", np.dtype(T).itemsize))
     names = ", ".join(list(found["arrays"])[1:])
     return Apply(step_of(rule), driver(T), kernel, tuple(found["arrays"].values()), f"{names} must be of param's shape", tuple(settings))
 
@@ -144,6 +142,6 @@ def array_type(arrays):
         if name != "grad" and not typ.mutable:
             raise TypeError(f"{name} is read-only; it must be writeable, to be updated in place")
         first = first or typ
-        if typ.dtype != first.dtype or typ.ndim != first.ndim:
+        if typ != first:
             raise TypeError(f"{name} has type {typ}; it must be like param, {first}")
     return np.dtype(str(first.dtype)).type

@@ -3,10 +3,22 @@
 import operator
 
 from numba.core import cgutils, types
-from numba.extending import NativeValue, box, intrinsic, make_attribute_wrapper, models, overload, overload_attribute, overload_method, register_jitable, register_model, typeof_impl, unbox
+from numba.extending import (
+    NativeValue,
+    box,
+    intrinsic,
+    make_attribute_wrapper,
+    models,
+    overload,
+    overload_attribute,
+    overload_method,
+    register_jitable,
+    register_model,
+    typeof_impl,
+    unbox,
+)
 
-from .._loss import Partial
-from .._loss import _add_pairs
+from .._loss import Partial, _add_pairs
 
 
 class PartialType(types.Type):

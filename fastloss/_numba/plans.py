@@ -6,10 +6,10 @@ from importlib import import_module
 import numpy as np
 from numba.core import types
 
+from .. import optim
 from .._activation import Activation
 from .._lines import HingeLoss
 from .._loss import COMMON, ElementwiseLoss, Options, RowLoss
-from .. import optim
 from . import elementwise, rows
 from . import optim as steps
 from .nodes import Argument
@@ -53,13 +53,17 @@ def node(name, index, typ):
     return Argument(name, index, typ)
 
 
+def planner(function):
+    """What plans the calls of a public function, or None: it stays outside Numba."""
+    return PLANS.get(function if inspect.isfunction(function) or isinstance(function, family._RowFunction) else type(function))
+
+
 def plan(function, method, arguments):
     """The Apply that computes function.method of arguments of these types."""
-    nodes = {name: node(name, i, typ) for i, (name, typ) in enumerate(arguments.items())}
-    for kind, make in PLANS.items():
-        if function is kind or (isinstance(kind, type) and type(function) is kind):
-            return make(function, MODES.get(method, method), nodes)
-    raise TypeError("does not compile inside Numba")
+    make = planner(function)
+    if make is None:
+        raise TypeError("does not compile inside Numba; call it from Python, or within numba.objmode")
+    return make(function, MODES.get(method, method), {name: node(name, i, typ) for i, (name, typ) in enumerate(arguments.items())})
 
 
 PLANS = {

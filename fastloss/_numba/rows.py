@@ -12,9 +12,33 @@ from ..kernels.jit.layout import row_layout
 from ..kernels.jit.primitives import FLAGS, LEAF, cached
 from ..kernels.jit.sums import accumulate
 from .arrays import (
-    address, buffer, call_c, compiled, deliver, elements, full, is_none, is_scalar, keep, mask_of, per_row, product, scratch_of, shape_of,
+    address,
+    buffer,
+    call_c,
+    compiled,
+    deliver,
+    elements,
+    full,
+    is_none,
+    keep,
+    mask_of,
+    per_row,
+    product,
+    scratch_of,
+    shape_of,
 )  # fmt: skip
-from .elementwise import NONE, PARTIAL, D, I, finish_of, nothing, number_of, outs_of, reduction_of, type_of_input, working
+from .elementwise import (
+    NONE,
+    D,
+    I,
+    finish_of,
+    nothing,
+    number_of,
+    outs_of,
+    reduction_of,
+    type_of_input,
+    working,
+)
 from .nodes import Apply, Argument, Symbol
 from .trace import terms
 
@@ -171,7 +195,7 @@ def backward_of(T, op):
 def absent(nodes, *names):
     """Arguments that have no place inside Numba keep their defaults."""
     for name in names:
-        if nodes.get(name) not in (None, False):
+        if nodes.get(name) is not None and nodes[name] is not False:
             raise TypeError(f"{name} is not supported inside Numba")
 
 

@@ -1,0 +1,239 @@
+"""The public functions inside numba.njit: what they give and refuse, and that a second process compiles nothing."""
+
+import json
+import pickle
+from importlib.metadata import entry_points
+
+import numpy as np
+import pytest
+
+import fastloss as fl
+from tests.oracle import oracle
+from tests.ulp import assert_close
+
+numba = oracle("numba")
+
+from fastloss import _numba
+from fastloss._numba import plans
+
+_numba.register()
+njit, prange, TypingError = numba.njit, numba.prange, numba.core.errors.TypingError
+
+ALONG = "results of another shape than their input"
+WHOLE = "losses of whole rows: their kernel takes lists of arrays"
+OUTSIDE = {
+    **dict.fromkeys(("crelu", "glu", "maxout", "rrelu"), ALONG),
+    **dict.fromkeys(("brier_score", "cosine_embedding_loss", "cosine_similarity", "entropy", "focal_cross_entropy", "multi_margin_loss",
+                     "multilabel_margin_loss", "pairwise_distance", "triplet_margin_loss"), WHOLE),
+    **dict.fromkeys(("adaptive_log_softmax_with_loss", "linear_cross_entropy"), "matrix products in chunks"),
+    "ctc_loss": "lists of sequences",
+    "optim.clip_grad_norm": "trees of arrays",
+}
+RNG = np.random.default_rng(7)
+X, Y, G = (RNG.standard_normal((6, 5)) for _ in range(3))
+P, LABELS, WEIGHT = RNG.uniform(0.1, 0.9, (6, 5)), np.array([0, 4, -100, 2, 1, 3]), RNG.uniform(0.5, 2, 5)
+
+
+def by_python(function, *args):
+    """What Python's calls give, on the same kernels."""
+    with fl.backend("numba"):
+        return function.py_func(*args)
+
+
+def check(got, want):
+    """The same structure; numbers within 2 ULP, which compiled formulas of single numbers may differ by."""
+    if isinstance(want, tuple):
+        assert len(got) == len(want)
+        for pair in zip(got, want, strict=True):
+            check(*pair)
+    elif isinstance(want, fl.Partial):
+        assert got == want
+    elif want is not None:
+        if isinstance(want, np.ndarray):
+            assert (got.dtype, got.shape) == (want.dtype, want.shape)
+        assert_close(np.asarray(got, want.dtype), want, 2)
+
+
+def test_every_public_function_compiles_or_is_named_with_its_reason():
+    outside = {name for name, function in _numba.OBJECTS.items() if plans.planner(function) is None}
+    assert outside == OUTSIDE.keys() & _numba.OBJECTS.keys()
+
+
+@njit
+def activations(x, g, w):
+    return (
+        fl.sigmoid(x), fl.tanh(x), fl.relu(x), fl.leaky_relu(x, 0.3), fl.prelu(x, w), fl.elu(x, alpha=0.5), fl.srelu(x, -0.5, 0.1, 0.5, w),
+        fl.softplus(x, 2.0), fl.hardtanh(x, -0.5, 0.5), fl.softshrink(x, lambd=0.25), fl.gelu(x, approximate="tanh"), fl.silu(x, where=x > 0),
+        fl.gelu.grad(x), fl.gelu.backward(g, x), fl.prelu.backward_weight(g, x, w),
+    )  # fmt: skip
+
+
+def test_activations_of_arrays():
+    check(activations(X, G, WEIGHT), by_python(activations, X, G, WEIGHT))
+
+
+@njit
+def numbers(x):
+    return fl.relu(x), fl.gelu(x), fl.gelu.grad(x), fl.silu.backward(2.0, x), fl.leaky_relu(x, negative_slope=0.3), fl.swish.backward_beta(1.0, x, 0.5)
+
+
+@pytest.mark.parametrize("x", [0.3, -1.5, np.float32(0.7), np.nan, -np.inf])
+def test_activations_of_numbers(x):
+    want = by_python(numbers, x)
+    check(tuple(type(w)(v) for v, w in zip(numbers(x), want, strict=True)), want)
+
+
+@njit
+def losses(x, y, p, sign, w, rows, mask):
+    return (
+        fl.mse_loss.value_and_grad(x, y, weight=w), fl.l1_loss.value_and_grad(x, y, sample_weight=rows),
+        fl.huber_loss.value_and_grad(x, y, delta=2.0, where=mask), fl.log_cosh_loss.value_and_grad(x, 0.5),
+        fl.quantile_loss.value_and_grad(x, y, q=0.1), fl.poisson_nll_loss.value_and_grad(p, p, log_input=False, full=True),
+        fl.binary_cross_entropy_with_logits.value_and_grad(x, p, pos_weight=w), fl.sigmoid_focal_loss.value_and_grad(x, p, gamma=1.5),
+        fl.hinge_loss.value_and_grad(x, sign), fl.gaussian_nll_loss.value_and_grad(x, y, p),
+        fl.margin_ranking_loss.value_and_grad(x, y, sign, margin=0.1), fl.multilabel_soft_margin_loss.value_and_grad(x, p),
+    )  # fmt: skip
+
+
+@njit
+def forms(x, y, up, out):
+    sums = fl.mse_loss.partial(x[:4], y[:4]) + fl.mse_loss.partial(x[4:], y[4:])
+    fl.huber_loss.grad(x, y, delta=0.5, reduction="none", upstream=up, out=out)
+    return (
+        fl.huber_loss(x, y, reduction="none"), fl.mse_loss.value_grad_hess(x, y, reduction="sum"),
+        sums, sums.loss_sum, sums.result("mean"), fl.mse_loss(x[:0], y[:0], empty=0.5), fl.mse_loss(x[0, 0], 1.0), out,
+    )  # fmt: skip
+
+
+SIGN = np.where(X > 0, 1.0, -1.0)
+
+
+def test_elementwise_losses():
+    arguments = (X, Y, P, SIGN, WEIGHT, np.arange(6.0), X > 0)
+    check(losses(*arguments), by_python(losses, *arguments))
+
+
+def test_forms_of_a_call_and_partial_sums():
+    x, y = np.asfortranarray(X), Y[:, ::-1]
+    check(forms(x, y, P, np.empty((6, 5))), by_python(forms, x, y, P, np.empty((6, 5))))
+
+
+@njit
+def rows(x, labels, weight, g):
+    y = fl.softmax(x, 1)
+    return (
+        y, fl.log_softmax(x, axis=0), fl.softmin(x), fl.hardmax(x, axis=-1), fl.logsumexp(x, axis=1), fl.logsumexp(x),
+        fl.logsumexp(x, axis=0, keepdims=True), fl.softmax.backward(g, y, axis=1), fl.cross_entropy.value_and_grad(x, labels),
+        fl.cross_entropy(x, labels, weight, label_smoothing=0.1, z_loss=0.01), fl.nll_loss(x, labels, weight=weight),
+        fl.cross_entropy.value_and_grad(x, y, sample_weight=x[:, 0], where=x[:, 1] > 0),
+    )  # fmt: skip
+
+
+def test_rows():
+    check(rows(X, LABELS, WEIGHT, G), by_python(rows, X, LABELS, WEIGHT, G))
+
+
+def test_bad_class_raises_index_error():
+    with pytest.raises(IndexError, match="target"):
+        rows(X, LABELS + 1, WEIGHT, G)
+
+
+def test_shapes_that_do_not_fit_raise_value_error():
+    with pytest.raises(ValueError, match="target"):
+        losses(X, Y[:3], P, SIGN, WEIGHT, np.arange(6.0), X > 0)
+    with pytest.raises(ValueError, match="sample_weight"):
+        losses(X, Y, P, SIGN, WEIGHT, np.arange(5.0), X > 0)
+    with pytest.raises(ValueError, match="target must be -1 or 1"):
+        losses(X, Y, P, 2 * SIGN, WEIGHT, np.arange(6.0), X > 0)
+
+
+@njit
+def fit(w, x, y, m, v):
+    """Ten steps; the losses after them, in parallel."""
+    for t in range(1, 11):
+        value, grad = fl.huber_loss.value_and_grad(x @ w, y, delta=1.5)
+        fl.optim.adam_step(w, x.T @ grad, m, v, step=t, lr=0.1, weight_decay=0.01)
+        fl.optim.sgd_step(w, x.T @ grad, lr=1e-3)
+    return value
+
+
+def test_training_is_bitwise_that_of_python():
+    w, m, v = np.zeros((3, 5))
+    mine, theirs = [(w.copy(), m.copy(), v.copy()) for _ in range(2)]
+    got = fit(mine[0], X, Y[:, 0].copy(), *mine[1:])
+    check((got, *mine), (by_python(fit, theirs[0], X, Y[:, 0].copy(), *theirs[1:]), *theirs))
+
+
+@njit(parallel=True)
+def in_parallel(x):
+    out = np.empty_like(x)
+    for i in prange(len(x)):
+        out[i] = fl.gelu(x[i])
+    return out
+
+
+def test_users_own_parallel_loop():
+    check(in_parallel(X), np.stack([fl.gelu(row) for row in X]))
+
+
+@njit
+def called(loss, x):
+    return loss(x)
+
+
+def test_a_function_is_an_argument():
+    assert called(fl.relu, -1.0) == 0.0 and called(fl.tanh, 0.0) == 0.0
+    assert pickle.loads(pickle.dumps(numba.typeof(fl.relu))) == numba.typeof(fl.relu)
+
+
+@pytest.mark.parametrize(("program", "reason"), [
+    (lambda x: fl.mse_loss(x, x, reduction=str(len(x))), "reduction must be a constant"),
+    (lambda x: fl.mse_loss(x, x, reduction="median"), "reduction is 'median'"),
+    (lambda x: fl.mse_loss(x), "missing a required argument"),
+    (lambda x: fl.mse_loss(x, x, size_average=True), "size_average"),
+    (lambda x: fl.relu(x > 0), "x has type"),
+    (lambda x: fl.softmax(x, axis=(0, 1)), "axis must be"),
+    (lambda x: fl.cross_entropy(x, x[0]), "target has type"),
+    (lambda x: fl.ctc_loss(x, x, x, x), "does not compile inside Numba"),
+    (lambda x: fl.optim.sgd_step(x, x), "lr"),
+    (lambda x: fl.huber_loss(x, x, delta=-1), "delta"),
+])  # fmt: skip
+def test_what_is_refused_names_the_argument(program, reason):
+    with pytest.raises(TypingError, match=reason):
+        njit(program)(X)
+
+
+PROGRAM = """
+import json, sys
+sys.path.insert(0, {folder!r})
+from fastloss._numba import register
+register()
+import user
+value = user.work()
+stats = user.work.stats
+print(json.dumps([value, sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))
+"""
+USER = """
+import numba, numpy as np, fastloss as fl
+
+@numba.njit(cache=True)
+def work():
+    x = np.arange(4.0)
+    value, grad = fl.huber_loss.value_and_grad(x, 0.0, delta=2.0)
+    return value + fl.silu(grad).sum() + fl.relu(-1.0)
+"""
+
+
+def test_a_second_process_compiles_nothing(python, tmp_path):
+    (tmp_path / "user.py").write_text(USER)
+    program, cache = PROGRAM.format(folder=str(tmp_path)), str(tmp_path / "cache")
+    value, hits, misses = json.loads(python(program, NUMBA_CACHE_DIR=cache))
+    assert (hits, misses) == (0, 1)
+    assert json.loads(python(program, NUMBA_CACHE_DIR=cache)) == [value, 1, 0]
+
+
+def test_numba_finds_the_entry_point():
+    points = {point.name: point.value for point in entry_points(group="numba_extensions") if point.value.startswith("fastloss")}
+    if not points:
+        pytest.skip("fastloss was installed before it had one")
+    assert points == {"init": "fastloss._numba:register"}
