@@ -51,7 +51,7 @@ def check(got, want):
     elif want is not None:
         if isinstance(want, np.ndarray):
             assert (got.dtype, got.shape) == (want.dtype, want.shape)
-        assert_close(np.asarray(got, want.dtype), want, 2)
+        assert_close(np.asarray(got, getattr(want, "dtype", float)), want, 2)
 
 
 def test_every_public_function_compiles_or_is_named_with_its_reason():
@@ -157,7 +157,7 @@ def fit(w, x, y, m, v):
     return value
 
 
-def test_training_is_bitwise_that_of_python():
+def test_training_is_that_of_python():
     w, m, v = np.zeros((3, 5))
     mine, theirs = [(w.copy(), m.copy(), v.copy()) for _ in range(2)]
     got = fit(mine[0], X, Y[:, 0].copy(), *mine[1:])
