@@ -43,6 +43,8 @@ class Model:
 
 
 class Handler(BaseHTTPRequestHandler):
+    server: "Service"
+
     def do_POST(self):
         try:
             if self.path != "/score":
@@ -62,11 +64,12 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing is printed per request."""
 
 
-def service(model, port=0):
+class Service(ThreadingHTTPServer):
     """The server, on a free port of the loopback interface unless one is given: `serve_forever()` runs it."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.model = model
-    return server
+
+    def __init__(self, model, port=0):
+        super().__init__(("127.0.0.1", port), Handler)
+        self.model = model
 
 
 MEASURE = """
@@ -104,7 +107,7 @@ def main():
     elif given.weights is None:
         parser.error("--weights is needed to serve")
     else:
-        with service(Model(given.weights), given.port) as server:
+        with Service(Model(given.weights), given.port) as server:
             print(f"http://127.0.0.1:{server.server_port}/score")
             server.serve_forever()
 

@@ -76,7 +76,7 @@ class TestScoringService:
 
     def test_answers(self, model):
         rows, labels = np.random.default_rng(1).standard_normal((5, 3)).tolist(), [0, 3, 1, 2, 2]
-        with self.example["service"](model) as server:
+        with self.example["Service"](model) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             try:
                 status, answer = self.post(server, {"rows": rows, "labels": labels})
