@@ -554,6 +554,8 @@ def _softmax(device, function, method, args, kwargs):
     )
     arguments.apply_defaults()
     given = dict(arguments.arguments)
+    if given.get("b") is not None or given.get("return_sign"):
+        raise NotImplementedError("logsumexp takes neither b= nor return_sign= for arrays on a CUDA device")
     names = ("g", "y") if method == "backward" else ("x",)
     arrays = [device.view(name, given[name]) for name in names]
     x = arrays[-1]

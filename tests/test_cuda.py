@@ -179,6 +179,8 @@ class TestErrors:
             fl.mse_loss(x, np.zeros((3, 4), np.float32))
         with pytest.raises(ValueError, match="reduction"):
             fl.mse_loss(x, x, reduction="max")
+        with pytest.raises(NotImplementedError, match="return_sign"):
+            fl.logsumexp(x, 1, return_sign=True)
         with pytest.raises(NotImplementedError, match="ctc_loss"):
             fl.ctc_loss(x, x, [1], [1])
 
