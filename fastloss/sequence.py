@@ -6,9 +6,11 @@ import numpy as np
 
 from . import _check as check
 from . import _config as config
-from ._loss import Partial, Results, _GeneralCalls, _Methods
+from ._loss import Partial, Results, _engine, _GeneralCalls, _Methods
 
 __all__ = ["ctc_loss"]
+
+CtcCalls = _engine.CtcCalls if _engine else _GeneralCalls
 
 
 class Sequences(NamedTuple):
@@ -23,11 +25,12 @@ class Sequences(NamedTuple):
     from_logits: bool
 
 
-class CtcLoss(_Methods, _GeneralCalls):
+class CtcLoss(_Methods, CtcCalls):
     """A loss of sequences (T, N, C) against label sequences of their own lengths."""
 
     def __init__(self, function):
         self._describe(function)
+        self._fast_formula()
 
     def value_grad_hess(self, *args, **kwargs):
         """Not available: the Hessian of CTC costs another pass for every label."""

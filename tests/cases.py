@@ -376,6 +376,7 @@ OPTIONS = {
     "keepdims": _keywords(keepdims=True),
     "both_weights_and_mask": _together("weight", "sample_weight", "mask"),
     "all_of_nll": _together("class_weight", "ignore", "row_mask", "sample_weight"),
+    "all_of_focal": _together("class_weight", "ignore", "row_mask", "sample_weight"),
     "all_of_indices": _together("class_weight", "ignore", "smooth", "z_loss", "row_mask", "sample_weight"),
     "all_of_probabilities": _together("class_weight", "smooth", "z_loss", "row_mask", "sample_weight"),
 }  # fmt: skip
@@ -735,6 +736,14 @@ CASES = (
         label="probabilities", shapes=ROW_SHAPES,
         options=("plain", "class_weight", "smooth", "row_mask", "last_axis", "all_of_probabilities"),
         bench=((4096, 1000),),
+    ),
+    Case(
+        name="focal_cross_entropy", family="rows", reference=ref.focal_cross_entropy, inputs=classes, ulp=POWER, shapes=ROW_SHAPES,
+        params=({}, {"gamma": 0.5}), options=("plain", "smooth", "last_axis", "all_of_focal"), bench=((128, 1000), (4096, 1000)),
+    ),
+    Case(
+        name="focal_cross_entropy", family="rows", reference=ref.focal_cross_entropy, inputs=distributions, ulp=POWER,
+        label="probabilities", shapes=ROW_SHAPES, options=("plain", "class_weight", "row_mask"), bench=((4096, 1000),),
     ),
     Case(
         name="nll_loss", family="rows", reference=ref.nll_loss, inputs=log_probabilities, ulp=EXACT,

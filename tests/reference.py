@@ -416,6 +416,48 @@ def cross_entropy(
     where=None, sample_weight=None, z_loss=0.0,
 ):  # fmt: skip
     """-sum_j w_j q_j log p_j + z (log sum_j exp x_j)^2, with p = softmax(x) and q the smoothed target."""
+    x, axis, used, row, qw, divisor = _row_targets(x, target, weight, ignore_index, label_smoothing, axis, where, sample_weight)
+    e = exp(_where(used[..., None], lift(x), 0))
+    total = e.sum(-1, keepdims=True)
+    p, lse, z = e / total, log(total), lift(z_loss)
+    pull = qw.sum(-1, keepdims=True) + 2 * z * lse
+    value = -(qw * log(p)).sum(-1) + z * lse[..., 0] ** 2
+    grad = pull * p - qw
+    hess = pull * p * (1 - p) + 2 * z * p**2
+    size = np.maximum(np.abs(pull * p), np.abs(qw)) * (np.minimum(np.abs(pull * p), np.abs(qw)) > 0)
+    columns = (np.moveaxis(a * row[..., None], -1, axis) for a in (grad, hess, size))
+    return Terms(value * row, divisor, *columns)
+
+
+@exact
+def focal_cross_entropy(
+    x, target, weight=None, *, gamma=2.0, ignore_index=-100, label_smoothing=0.0, axis=None, where=None, sample_weight=None,
+):  # fmt: skip
+    """sum_j w_j q_j f(p_j), f(p) = -(1 - p)^gamma log p, by the chain rule through dp_j / dx_k = p_j (d_jk - p_k)."""
+    x, axis, used, row, qw, divisor = _row_targets(x, target, weight, ignore_index, label_smoothing, axis, where, sample_weight)
+    e, g = exp(_where(used[..., None], lift(x), 0)), lift(gamma)
+    p = e / e.sum(-1, keepdims=True)
+    m, l = 1 - p, log(p)
+    m = _where(m > 0, m, 1)                                                   # of one class alone
+    alone = np.equal(p.shape[-1], 1)
+    first = qw * (g * m ** (g - 1) * l - m**g / p) * (not alone)              # f' and f''
+    second = qw * (g * m ** (g - 1) * 2 / p - g * (g - 1) * m ** (g - 2) * l + m**g / p**2) * (not alone)
+    step = p[..., :, None] * (lift(np.eye(p.shape[-1])) - p[..., None, :])     # by k
+    bend = p[..., :, None] * ((lift(np.eye(p.shape[-1])) - p[..., None, :]) ** 2 - (p * (1 - p))[..., None, :])
+    grad = (first[..., None] * step).sum(-2)
+    terms = second[..., None] * step**2, first[..., None] * bend
+    hess = (terms[0] + terms[1]).sum(-2)
+    size = np.abs(first[..., None] * step).sum(-2) * (np.count_nonzero(qw, -1) > 1)[..., None]
+    hess_size = (np.abs(qw * g * m ** (g - 1) / p * (2 + np.abs(g - 1) * np.abs(l) * p / m + np.abs(l)))[..., None] * step**2).sum(-2)
+    hess_size = hess_size + (np.abs(first)[..., None] * np.abs(bend)).sum(-2)
+    value = -(qw * (1 - p) ** g * l).sum(-1)
+    columns = (np.moveaxis(a * row[..., None], -1, axis) for a in (grad, hess, size, hess_size))
+    return Terms(value * row, divisor, *columns)
+
+
+def _row_targets(x, target, weight, ignore_index, label_smoothing, axis, where, sample_weight):
+    """x with its classes last, their axis; of each row whether it is used, its weight, class weights times its smoothed target, and
+    what it adds to the divisor of a mean."""
     x, target = np.asarray(x), np.asarray(target)
     axis = min(1, x.ndim - 1) if axis is None else axis
     x, classes = np.moveaxis(x, axis, -1), x.shape[axis]
@@ -429,21 +471,8 @@ def cross_entropy(
     w = lift(np.ones(classes) if weight is None else weight)
     row = lift(1.0 if sample_weight is None else _per_row(sample_weight, x.ndim - 1))
     row = _where(used, np.broadcast_to(row, used.shape), 0)
-
-    e = exp(_where(used[..., None], lift(x), 0))
-    total = e.sum(-1, keepdims=True)
-    p, lse, z = e / total, log(total), lift(z_loss)
     s = lift(label_smoothing)
-    qw = ((1 - s) * q + s / classes) * w
-    pull = qw.sum(-1, keepdims=True) + 2 * z * lse
-    value = -(qw * log(p)).sum(-1) + z * lse[..., 0] ** 2
-    grad = pull * p - qw
-    hess = pull * p * (1 - p) + 2 * z * p**2
-    size = np.maximum(np.abs(pull * p), np.abs(qw)) * (np.minimum(np.abs(pull * p), np.abs(qw)) > 0)
-
-    divisor = row if probabilities else row * (q * w).sum(-1)
-    columns = (np.moveaxis(a * row[..., None], -1, axis) for a in (grad, hess, size))
-    return Terms(value * row, divisor, *columns)
+    return x, axis, used, row, ((1 - s) * q + s / classes) * w, row if probabilities else row * (q * w).sum(-1)
 
 
 def nll_loss(x, target, weight=None, *, ignore_index=-100, axis=None, where=None, sample_weight=None):

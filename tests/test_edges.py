@@ -12,6 +12,7 @@ import pytest
 import fastloss as fl
 
 CE, NLL, MSE, BCE = fl.cross_entropy, fl.nll_loss, fl.mse_loss, fl.binary_cross_entropy_with_logits
+FOCAL = fl.focal_cross_entropy
 NAN, INF = np.nan, np.inf
 LONGDOUBLE = np.dtype(np.longdouble).name  # float128 on Linux
 HUGE = 2.0**126  # twice this is still a float32
@@ -127,6 +128,17 @@ GIVES = [
     ("where broadcasts", lambda: MSE(a([1, NAN], [3, NAN]), a([0, 0], [0, 0]), where=[True, False]), 5),
     ("smoothing with a -inf logit", lambda: CE(a([0, -INF]), [0], label_smoothing=0.5), INF),
     ("0 log 0 of probability targets", lambda: CE(a([0, -INF]), a([1, 0])), 0),
+    ("focal, -inf at the target", lambda: FOCAL.value_and_grad(a([-INF, 0]), [0]), (INF, [[-1, 1]])),
+    ("focal, sure and right", lambda: FOCAL.value_grad_hess(a([0, -INF]), [0]), (0, [[0, 0]], [[0, 0]])),
+    ("focal, sure and right, gamma < 1", lambda: FOCAL.value_grad_hess(a([0, -INF]), [0], gamma=0.5), (0, [[0, 0]], [[0, 0]])),
+    ("focal, 0 log 0", lambda: FOCAL.value_grad_hess(a([0, -INF]), a([1, 0])), (0, [[0, 0]], [[0, 0]])),
+    ("focal, smoothing with a -inf logit", lambda: FOCAL(a([0, -INF]), [0], label_smoothing=0.5), INF),
+    ("focal, ignored row holds nan",
+     lambda: FOCAL.value_grad_hess(a([NAN, INF], [0, -INF]), [-100, 0]), (0, [[0, 0], [0, 0]], [[0, 0], [0, 0]])),
+    ("focal, masked probabilities hold nan",
+     lambda: FOCAL.value_and_grad(a([NAN, 0], [-INF, 0]), a([NAN, 1], [0, 1]), where=[False, True]), (0, [[0, 0], [0, 0]])),
+    ("focal, all ignored", lambda: FOCAL.value_and_grad(a([1, 2]), [-100]), (NAN, [[0, 0]])),
+    ("focal, nan in a row", lambda: np.isnan(FOCAL.grad(a([0, NAN], [0, 0]), [0, 0])), [[1, 1], [0, 0]]),
     ("0 log 0, gradient", lambda: CE.grad(a([0, -INF]), a([1, 0])), [[0, 0]]),
     ("0 log 0, smoothing 0", lambda: CE(a([0, -INF]), [0], label_smoothing=0.0), 0),
     ("negative class weight", lambda: NLL(a([-3, -1]), [0], a(-2, 1), reduction="sum"), -6),
@@ -441,6 +453,8 @@ RAISES = [
     (lambda n: fl.smooth_l1_loss(n.x, n.y, beta=-1), ValueError, ["beta is -1", "at least 0"]),
     (lambda n: fl.poisson_nll_loss(n.x, n.y, eps=-1), ValueError, ["eps is -1"]),
     (lambda n: fl.sigmoid_focal_loss(n.x, n.y, gamma=-1), ValueError, ["gamma is -1"]),
+    (lambda n: FOCAL(n.x, n.x, gamma=-1), ValueError, ["gamma is -1"]),
+    (lambda n: FOCAL(n.x, n.x, gamma=INF), ValueError, ["gamma is inf"]),
     (lambda n: fl.quantile_loss(n.x, n.y, q=1.5), ValueError, ["q is 1.5", "[0, 1]"]),
     (lambda n: fl.quantile_loss(n.x, n.y, q=[0.5, 2.0, 0, 0, 0]), ValueError, ["q is", "2.", "[0, 1]"]),
     (lambda n: fl.quantile_loss(n.x, n.y, q=[0.5, 0.25]), ValueError, ["q", "(2,)", "(6, 5)"]),

@@ -197,6 +197,33 @@ def test_focal_loss_with_autograd(dtype, backend):
         close(grad, logits.grad.numpy(), dtype)
 
 
+def test_focal_cross_entropy_with_autograd(dtype, backend):
+    torch, rng = oracle("torch"), np.random.default_rng(0)
+    for shape, gamma, smoothing in product([(7, 5), (4, 70), (3, 5000), (2, 4, 3)], (2.0, 0.5, 1.0), (0.0, 0.125)):
+        x, index = rng.standard_normal(shape).astype(dtype), rng.integers(0, shape[1], (shape[0], *shape[2:]))
+        soft = np.moveaxis(rng.dirichlet(np.ones(shape[1]), index.shape), -1, 1).astype(dtype)
+        weight = positive(rng, shape[1]).astype(dtype)
+        for target in index, soft:
+            logits, q = torch.tensor(x, requires_grad=True), torch.tensor(soft)
+            if target is index:
+                q = torch.nn.functional.one_hot(torch.tensor(index)).moveaxis(-1, 1)
+                q = torch.nn.functional.pad(q.movedim(1, -1), (0, shape[1] - q.shape[1])).movedim(-1, 1)
+            q = ((1 - smoothing) * q.to(logits.dtype) + smoothing / shape[1]) * torch.tensor(weight).reshape(-1, *[1] * (len(shape) - 2))
+            logp = torch.log_softmax(logits, 1)
+            theirs = -(q * (1 - logp.exp()) ** gamma * logp).sum()
+            theirs.backward()
+            given = {"weight": weight, "gamma": gamma, "label_smoothing": smoothing, "reduction": "sum"}
+            value, grad = fl.focal_cross_entropy.value_and_grad(x, target, **given)
+            close(value, theirs.item(), dtype)
+            close(grad, logits.grad.numpy(), dtype)
+            without = {"weight": weight, "label_smoothing": smoothing}
+            for ours, plain in zip(
+                fl.focal_cross_entropy.value_grad_hess(x, target, gamma=0.0, **without), fl.cross_entropy.value_grad_hess(x, target, **without),
+                strict=True,
+            ):  # fmt: skip
+                assert np.array_equal(ours, plain)
+
+
 def test_regression_losses_of_sklearn(dtype, backend):
     metrics, rng = oracle("sklearn.metrics"), np.random.default_rng(0)
     x, y = positive(rng, (2, 50, 3)).astype(dtype)

@@ -46,7 +46,7 @@ TORCH_HAS = {
 TORCH_LACKS = {
     "swish", "srelu", "gaussian", "step", "linear",  # its linear multiplies matrices
     "msle_loss", "log_cosh_loss", "quantile_loss", "sigmoid_focal_loss", "exponential_loss", "hinge_loss",
-    "squared_hinge_loss",
+    "squared_hinge_loss", "brier_score", "focal_cross_entropy",
 }  # fmt: skip
 SCIPY_HAS = {"axis", "b", "keepdims", "return_sign"}
 
@@ -99,6 +99,16 @@ def test_scipy_agrees(scenario):
 @pytest.mark.parametrize("option", ["plain", "all_of_indices", "all_of_probabilities", "all_of_nll"])
 def test_row_derivatives_are_those_of_the_value(option):
     scenario = next(s for s in scenarios("rows") if s.option == option and s.shape == (2, 3, 4, 5))
+    check_row_derivatives(scenario)
+
+
+@pytest.mark.parametrize("option", ["smooth", "all_of_focal", "row_mask"])
+def test_focal_derivatives_are_those_of_the_value(option):
+    focal = [s for s in scenarios("rows") if s.case.name == "focal_cross_entropy" and s.shape == (2, 3, 4, 5)]
+    check_row_derivatives(next(s for s in focal if s.option == option))
+
+
+def check_row_derivatives(scenario):
     (x, *rest), keywords = scenario.call(F64)
     expected = scenario.expected(F64)
     reference = scenario.case.reference

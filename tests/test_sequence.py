@@ -246,6 +246,8 @@ def test_refuses(what, arguments, keywords, error, message, backend):
     assert (out == 7).all()
     for a, b in zip(arguments, before, strict=True):
         np.testing.assert_array_equal(a, b)
+    with pytest.raises(error):
+        fl.ctc_loss(*(a if isinstance(a, np.ndarray) else np.array(a) for a in arguments), **keywords)
 
 
 def test_no_hessian():
@@ -277,13 +279,18 @@ def test_layouts_give_the_same_bits(dtype, backend):
 
 
 def test_in_place(dtype, backend):
-    for from_logits in (False, True):
-        x, *rest = numbers(dtype, (13, 4, 37))
-        value, grad = fl.ctc_loss.value_and_grad(x, *rest, from_logits=from_logits)
-        got = fl.ctc_loss.value_and_grad(x, *rest, from_logits=from_logits, out=(None, x))
+    """The same bits as beside the input, where many classes are prepared, and as in a plain call."""
+    for n_classes, given in product((37, 300), ({}, {"from_logits": True}, {"zero_infinity": True, "reduction": "sum"})):
+        x, targets, input_lengths, target_lengths = numbers(dtype, (13, 4, n_classes))
+        input_lengths[2] = 0
+        value, grad = fl.ctc_loss.value_and_grad(x, targets, input_lengths, target_lengths, **given)
+        again = fl.ctc_loss.value_and_grad(x, targets, input_lengths, target_lengths, empty=0.0, **given)
+        assert_same(fl.ctc_loss(x, targets, input_lengths, target_lengths, **given), value)
+        got = fl.ctc_loss.value_and_grad(x, targets, input_lengths, target_lengths, out=(None, x), **given)
         assert got[1] is x
-        assert_same(got[0], value)
-        assert_same(x, grad)
+        for one, other in (got, again):
+            assert_same(one, value)
+            assert_same(other, grad)
 
 
 def test_half_precision(backend):
@@ -296,8 +303,8 @@ def test_half_precision(backend):
 
 
 def test_threads_give_the_same_bits(dtype, backend):
-    arguments = numbers(dtype, (60, 9, 40))
-    for from_logits in (False, True):
+    for n_classes, from_logits in product((40, 270), (False, True)):
+        arguments = numbers(dtype, (60, 9, n_classes))
         with fl.threads(1):
             want = fl.ctc_loss.value_and_grad(*arguments, from_logits=from_logits)
         for n in (2, 5):

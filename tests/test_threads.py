@@ -43,6 +43,8 @@ def large(dtype, seed=0):
         results[f"cross_entropy {a.shape}"] = fl.cross_entropy.value_grad_hess(a, t)
         q = fl.softmax(-a, axis=1)
         results[f"probabilities {a.shape}"] = fl.cross_entropy.value_and_grad(a, q, label_smoothing=0.125)
+        results[f"focal {a.shape}"] = fl.focal_cross_entropy.value_grad_hess(a, t)
+        results[f"focal probabilities {a.shape}"] = fl.focal_cross_entropy.value_grad_hess(a, q)
         results[f"backward {a.shape}"] = fl.softmax.backward(a, q, axis=1)
         results[f"nll {a.shape}"] = fl.nll_loss.value_and_grad(a, t)
     params = [x.copy(), few.copy()]

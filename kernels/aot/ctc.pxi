@@ -142,6 +142,24 @@ cdef inline double frame_logsumexp(const real* x, Py_ssize_t n) noexcept nogil:
     return <double> top[0] + log_f64(sum_lanes(total))
 
 
+cdef void ctc_frames(const Ctc* job, Py_ssize_t begin, Py_ssize_t end, const real* x) noexcept nogil:
+    """scale * softmax of all sequences, frame by frame: 0 after their ends"""
+    cdef Py_ssize_t t, i, s
+    cdef const real* row
+    cdef real* out
+    cdef double lse = 0
+    for t in range(begin, end):
+        for i in range(job.n_used):
+            s = job.used[i]
+            row, out = x + t * job.x.outer + s * job.x.inner, <real*> job.out.data + t * job.out.outer + s * job.out.inner
+            if t >= job.n_frames[s]:
+                memset(out, 0, job.n_classes * sizeof(real))
+                continue
+            if job.logits:
+                lse = job.lse[t * job.n_sequences + s] = frame_logsumexp[real](row, job.n_classes)
+            softmax_frame[real](row, out, job.n_classes, lse, job.scale[s])
+
+
 # ---- a sequence ---------------------------------------------------------------------------------------------------
 
 cdef inline Py_ssize_t ctc_width(Py_ssize_t n_labels) noexcept nogil:
@@ -176,10 +194,14 @@ cdef inline void frame_gradient(const Ctc* job, const real* row, Py_ssize_t t, P
     """scale (p - posterior): all classes from x, those of the labels and the blank in float64."""
     cdef real* out = <real*> job.out.data + t * job.out.outer + s * job.out.inner
     cdef Py_ssize_t i, before = AHEAD if t >= AHEAD else 0
-    for i from 0 <= i < job.n_classes by 64 // sizeof(real):
-        prefetch(row - before * job.x.outer + i)
-        prefetch(out - before * job.out.outer + i)
-    softmax_frame[real](row, out, job.n_classes, lse, job.scale[s])
+    if job.prepared:
+        for i in range(n_labels + 1):
+            prefetch(out - before * job.out.outer + index[i])
+    else:
+        for i from 0 <= i < job.n_classes by 64 // sizeof(real):
+            prefetch(row - before * job.x.outer + i)
+            prefetch(out - before * job.out.outer + i)
+        softmax_frame[real](row, out, job.n_classes, lse, job.scale[s])
     for i in range(n_labels):
         if first[i] != i:
             posterior[first[i]] += posterior[i]
@@ -221,7 +243,7 @@ cdef void ctc_sequence(const Ctc* job, Py_ssize_t s, f64* scratch, const real* x
         for i in range(n_labels + 1):
             prefetch(ahead + index[i])
         if job.logits:
-            lse_t = frame_logsumexp[real](row, job.n_classes)
+            lse_t = job.lse[t * job.n_sequences + s] if job.prepared else frame_logsumexp[real](row, job.n_classes)
             lse[t] = lse_t
         for i in range(n):
             gathered[i] = row[index[i]] - lse_t
@@ -240,7 +262,8 @@ cdef void ctc_sequence(const Ctc* job, Py_ssize_t s, f64* scratch, const real* x
     job.value[s] = 0 if loss == INFINITY and job.zero_infinity else loss
     if not job.want_grad:
         return
-    fill_frames[real](job, s, frames, job.frames, 0)
+    if not job.prepared:
+        fill_frames[real](job, s, frames, job.frames, 0)
     if not (loss < INFINITY):
         fill_frames[real](job, s, 0, frames, <real> 0 if loss == INFINITY and job.zero_infinity else <real> NAN)
         return
@@ -272,4 +295,5 @@ cdef void ctc_sequence(const Ctc* job, Py_ssize_t s, f64* scratch, const real* x
 
 cdef void fill_ctc(Table* t) noexcept:
     t.ctc[0], t.ctc[1] = <ctc_t> ctc_sequence[float], <ctc_t> ctc_sequence[double]
+    t.ctc_frames[0], t.ctc_frames[1] = <ctc_frames_t> ctc_frames[float], <ctc_frames_t> ctc_frames[double]
     t.ctc_scratch = ctc_scratch

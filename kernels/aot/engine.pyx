@@ -600,6 +600,16 @@ def cross_entropy(str mode, x, target, class_weight, row_weight, upstream, ignor
     run_rows(&job, CROSS_ENTROPY if job.rows.target != NULL and smoothing == 0 else CROSS_ENTROPY_DENSE, is_double(x), <double*> data_of(acc))
 
 
+def focal_cross_entropy(str mode, x, target, class_weight, row_weight, upstream, ignore_index, double smoothing, double gamma,
+                        double scale, value, grad, hess, acc):
+    """The same, each class's part times (1 - p)^gamma."""
+    cdef RowsJob job
+    prepare_rows(&job, x)
+    row_outputs(&job, target, class_weight, row_weight, upstream, ignore_index, scale, value, grad, hess)
+    job.rows.smoothing, job.rows.gamma = smoothing, gamma
+    run_rows(&job, CROSS_ENTROPY if job.rows.target != NULL and smoothing == 0 else CROSS_ENTROPY_DENSE, is_double(x), <double*> data_of(acc))
+
+
 def nll_loss(str mode, x, target, class_weight, row_weight, upstream, ignore_index, double scale, value, grad, hess, acc):
     """-w[t] x[t] of the rows of x (outer, C, inner)."""
     cdef RowsJob job
@@ -610,50 +620,7 @@ def nll_loss(str mode, x, target, class_weight, row_weight, upstream, ignore_ind
 
 include "calls.pxi"
 include "lines.pxi"
-
-
-# ---- sequences ----------------------------------------------------------------------------------------------------
-
-cdef struct CtcJob:
-    Ctc ctc
-    ctc_t kernel
-    const int64_t* used       # the sequences that take part
-    bint failed
-
-
-cdef void ctc_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
-    cdef CtcJob* job = <CtcJob*> context
-    cdef void* scratch
-    if job.failed:
-        return
-    scratch = PyMem_RawMalloc(TABLE.ctc_scratch(&job.ctc, job.used[chunk]) + 64)
-    if scratch == NULL:
-        job.failed = True
-        return
-    job.kernel(&job.ctc, job.used[chunk], <double*> ((<uintptr_t> scratch + 63) & ~<uintptr_t> 63), job.ctc.x.data)
-    PyMem_RawFree(scratch)
-
-
-def ctc(x, labels, offsets, n_frames, n_labels, used, int64_t blank, bint logits, bint zero_infinity, scale, value, grad):
-    """CTC of the sequences `used` of x (T, N, C): value (float64) and, where grad is an array, the gradient of scale * value."""
-    cdef CtcJob job
-    cdef cnp.ndarray a = x
-    memset(&job, 0, sizeof(CtcJob))
-    set_view(&job.ctc.x, x)
-    job.ctc.x.inner = job.ctc.x.classes                  # (T, N, C) is (outer, inner, classes)
-    job.ctc.frames, job.ctc.n_classes, job.ctc.blank = a.shape[0], a.shape[2], blank
-    job.ctc.logits, job.ctc.zero_infinity, job.ctc.want_grad = logits, zero_infinity, grad is not None
-    if job.ctc.want_grad:
-        set_view(&job.ctc.out, grad)
-        job.ctc.out.inner = job.ctc.out.classes
-    job.ctc.labels, job.ctc.offsets = <int64_t*> data_of(labels), <int64_t*> data_of(offsets)
-    job.ctc.n_frames, job.ctc.n_labels, job.used = <int64_t*> data_of(n_frames), <int64_t*> data_of(n_labels), <int64_t*> data_of(used)
-    job.ctc.scale, job.ctc.value = <double*> data_of(scale), <double*> data_of(value)
-    job.kernel = TABLE.ctc[is_double(x)]
-    # a label's frame costs about as much as 32 elements
-    run_released(ctc_chunk, &job, cnp.PyArray_SIZE(used), cnp.PyArray_SIZE(x) + 32 * a.shape[0] * (cnp.PyArray_SIZE(labels) + cnp.PyArray_SIZE(used)))
-    if job.failed:
-        raise MemoryError("fastloss could not allocate the memory of a sequence")
+include "sequences.pxi"
 
 
 # ---- optimizer steps ----------------------------------------------------------------------------------------------

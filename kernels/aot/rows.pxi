@@ -840,6 +840,7 @@ cdef struct Batch:            # what 16 rows need beside their statistics
     double u[LANES]           # row weight
     double up[LANES]          # scale * row weight * upstream
     double factor[LANES]      # of the probabilities in the gradient: up * (w + 2 z_loss lse)
+    double z[LANES]           # of their squares in the Hessian
     Py_ssize_t present[LANES] # the lanes that are not absent, in order
     Py_ssize_t n_present
 
@@ -886,6 +887,8 @@ cdef inline void load_batch(const Rows* job, Py_ssize_t r, Py_ssize_t rows, Batc
         for l in range(rows):
             if u[l] != 0:
                 b.up[l] *= (<const real*> job.upstream)[r + l]
+    for l in range(LANES):
+        b.z[l] = 2.0 * job.z_loss * b.up[l]
 
 
 cdef inline void zero_row(const View* view, const Rows* job, Py_ssize_t r, const real* like) noexcept nogil:
@@ -913,13 +916,35 @@ cdef inline double factor_of(const Rows* job, const Batch* b, const Stats* st, P
     return b.up[l] * (b.w[l] + 2.0 * job.z_loss * (st.m[l] + log1p_f64(st.rest[l])))
 
 
+cdef inline double other_classes(const Batch* b, const Stats* st, Py_ssize_t l, double e) noexcept nogil:
+    """1 + rest less e = exp(x_y - m), without cancellation"""
+    return st.rest[l] if b.x_y[l] == st.m[l] else (1.0 - e) + st.rest[l]
+
+
+cdef inline void weigh_target(const Rows* job, Batch* b, const Stats* st, Py_ssize_t l) noexcept nogil:
+    """dot; of a focal loss, whose gradient is that of a cross-entropy of weight -w times its slope, the loss, that weight and z."""
+    cdef double e, w = b.w[l], total = 1.0 + st.rest[l]
+    cdef (f64, f64, f64) r
+    b.dot[l] = select_f64(w == 0, 0.0, w * (st.m[l] - b.x_y[l]))
+    if job.gamma != 0 and b.u[l] != 0:
+        e = exp_f64(b.x_y[l] - st.m[l])
+        r = _focal_f64((b.x_y[l] - st.m[l]) - log1p_f64(st.rest[l]), e / total, other_classes(b, st, l, e) / total, job.gamma)
+        b.dot[l], b.w[l], b.z[l] = select_f64(w == 0, 0.0, w * r[0]), w * r[1], w * r[2] * b.up[l]
+
+
+cdef inline double target_hessian(const Batch* b, const Stats* st, Py_ssize_t l) noexcept nogil:
+    """Of a focal loss: factor p_y (1 - p_y) + z (1 - p_y)^2"""
+    cdef double e = exp_f64(b.x_y[l] - st.m[l]), total = 1.0 + st.rest[l], others = other_classes(b, st, l, e) / total
+    return (b.factor[l] * (e / total) + b.z[l] * others) * others
+
+
 cdef inline void target_gradients(const Batch* b, const Stats* st, double* gradient) noexcept nogil:
     """factor * p_y - up * w, with 1 - p_y formed without cancellation"""
     cdef double e, others
     cdef Py_ssize_t l
     for l in range(LANES):
         e = exp_f64(b.x_y[l] - st.m[l])
-        others = st.rest[l] if b.x_y[l] == st.m[l] else (1.0 - e) + st.rest[l]
+        others = other_classes(b, st, l, e)
         gradient[l] = ((b.factor[l] - b.up[l] * b.w[l]) * e - b.up[l] * b.w[l] * others) / (1.0 + st.rest[l])
 
 
@@ -930,7 +955,7 @@ cdef inline void batch_losses(const Rows* job, Py_ssize_t r, Py_ssize_t rows, co
     cdef Py_ssize_t l
     logarithms(st, logs)
     for l in range(LANES):
-        loss[l] = b.w[l] * logs[l] + b.dot[l]
+        loss[l] = b.dot[l] if job.gamma != 0 else b.w[l] * logs[l] + b.dot[l]
     if job.z_loss != 0:
         for l in range(LANES):
             loss[l] += job.z_loss * (st.m[l] + logs[l]) * (st.m[l] + logs[l])
@@ -972,28 +997,28 @@ cdef inline void tile_hessian(const Rows* job, const real* v, const real* s, rea
     cdef Py_ssize_t l
     for l in range(LANES):
         a[l], inverse[l] = <real> (b.factor[l] / st.total[l]), <real> (1.0 / st.total[l])
-        rest[l], z[l] = <real> (st.rest[l] / (1.0 + st.rest[l])), <real> (2.0 * job.z_loss * b.up[l])
+        rest[l], z[l] = <real> (st.rest[l] / (1.0 + st.rest[l])), <real> b.z[l]
     lanes_hessian(v, s, h, n, a, inverse, rest, z)
 
 
-cdef inline void run_hessian(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const real* v, const real* s, double factor, double up,
+cdef inline void run_hessian(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const real* v, const real* s, double factor, double z,
                              const Stats* st, Py_ssize_t lane) noexcept nogil:
     cdef real h[PIECE + SHORT_ROW]
     cdef Stats row
     cdef Batch b
     cdef Py_ssize_t l, vectors = (size + LANES - 1) // LANES
     for l in range(LANES):
-        row.total[l], row.rest[l], b.factor[l], b.up[l] = st.total[lane], st.rest[lane], factor, up
+        row.total[l], row.rest[l], b.factor[l], b.z[l] = st.total[lane], st.rest[lane], factor, z
     tile_hessian[real](job, v, s, h, vectors, &b, &row)
     settle(h, size)
     spread[real](h, row_of[real](&job.hess, job, r, v) + start * job.hess.classes, job.hess.classes, size)
 
 
-cdef inline void run_gradient(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const real* x, const real* v, const real* s, double factor, double up,
+cdef inline void run_gradient(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const real* x, const real* v, const real* s, double factor, double z,
                               const Stats* st, Py_ssize_t lane, const Share* share) noexcept nogil:
     """The probabilities' part of gradient and Hessian, for part of a row."""
     if job.want_hess:
-        run_hessian[real](job, r, start, size, v, s, factor, up, st, lane)
+        run_hessian[real](job, r, start, size, v, s, factor, z, st, lane)
     run_scale[real](x, v, s, row_of[real](&job.out, job, r, v) + start * job.out.classes, job.out.classes, size, share, lane,
                     later_row[real](job, r + max(rows_at_once(job.n_classes), 1), v) + start)
 
@@ -1024,19 +1049,20 @@ cdef inline void present_rows(const Rows* job, Py_ssize_t r, real* scratch, Batc
             l = b.present[first + i]
             b.x_y[l] = row_of[real](&job.x, job, index[i], scratch)[b.y[l] * job.x.classes]
             st.m[l], st.rest[l] = part.m[i], part.rest[i]
+            weigh_target(job, b, st, l)
             b.factor[l] = factor[i] = factor_of(job, b, st, l)
         if job.want_grad:
             leave_unit[real](factor, some, shift, &part, scratch)
             shares[real](factor, &part, &share, scratch)
         for i in range(some if job.want_grad and at_once else 0):
             shift_run[real](s[i], n, shift[i])
-            run_gradient[real](job, index[i], 0, n, x[i], v[i], s[i], factor[i], b.up[b.present[first + i]], &part, i, &share)
+            run_gradient[real](job, index[i], 0, n, x[i], v[i], s[i], factor[i], b.z[b.present[first + i]], &part, i, &share)
         start = n if at_once or not job.want_grad else 0
         while start < n:
             size = piece_size(start, n)
             x[0] = <real*> piece_exp[real](job, index[0], start, size, &unit, scratch)
             shift_run[real](scratch + PIECE + SHORT_ROW, size, shift[0])
-            run_gradient[real](job, index[0], start, size, x[0], scratch, scratch + PIECE + SHORT_ROW, factor[0], b.up[l], &part, 0, &share)
+            run_gradient[real](job, index[0], start, size, x[0], scratch, scratch + PIECE + SHORT_ROW, factor[0], b.z[l], &part, 0, &share)
             start += size
 
 
@@ -1062,12 +1088,11 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
             tile_stats[real](x, v, s, n, &st)
             for l in range(LANES):
                 b.x_y[l] = x[max(b.y[l], 0) * LANES + l]
+                weigh_target(job, &b, &st, l)
         else:
             for l in range(LANES):
                 st.m[l] = st.rest[l] = b.factor[l] = 0
             present_rows[real](job, r, scratch, &b, &st)
-        for l in range(LANES):
-            b.dot[l] = b.w[l] * (st.m[l] - b.x_y[l])
         batch_losses[real](job, r, rows, &b, &st, &sums, scratch)
         if not job.want_grad:
             continue
@@ -1080,6 +1105,8 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
                 shift_lanes[real](s, n, shift)
             if job.want_hess:
                 tile_hessian[real](job, v, s, s + tile_size(n), n, &b, &st)
+                for l in range(rows if job.gamma != 0 else 0):
+                    s[tile_size(n) + max(b.y[l], 0) * LANES + l] = <real> target_hessian(&b, &st, l)
                 store_tile[real](s + tile_size(n), &job.hess, job, r, rows)
             shares[real](b.factor, &st, &share, scratch)
             lanes_scale[real](x, v, s, v, n, &share, -1, x)
@@ -1090,6 +1117,8 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
             for l in range(rows):
                 if b.y[l] >= 0:
                     row_of[real](&job.out, job, r + l, scratch)[b.y[l] * job.out.classes] = <real> gradient[l]
+                if b.y[l] >= 0 and job.want_hess and job.gamma != 0:
+                    row_of[real](&job.hess, job, r + l, scratch)[b.y[l] * job.hess.classes] = <real> target_hessian(&b, &st, l)
         zero_absent[real](job, r, rows, &b, scratch)
     total_lanes(&sums, acc)
 
@@ -1207,11 +1236,130 @@ cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real
         piece_exp[real](job, r, start, size, &unit, scratch)
         shift_run[real](s, size, shift[0])
         if job.want_hess:
-            run_hessian[real](job, r, start, size, v, s, b.factor[lane], b.up[lane], &row, 0)
+            run_hessian[real](job, r, start, size, v, s, b.factor[lane], b.z[lane], &row, 0)
         target_piece[real](job, q, r, start, size, b.y[lane])
         settle(v, size)
         settle(s, size)
         lanes_dense_gradient[real](v, s, q, (size + LANES - 1) // LANES, a, up)
+        spread[real](q, row_of[real](&job.out, job, r, scratch) + start * job.out.classes, job.out.classes, size)
+        start += size
+
+
+# A focal loss of a target distribution is a cross-entropy whose weights q_j carry minus the slopes of their own classes.
+
+cdef inline void lanes_focal(real* x, const real* v, const real* s, real* q, Py_ssize_t n, const Stats* st, double gamma, double* w,
+                             double* dot, double* z, double* z_top) noexcept nogil:
+    """q gains minus the slopes, x becomes q times the curves; w and z gain their sums, z_top that of the maxima, dot that of the losses"""
+    cdef real m[LANES]
+    cdef real log_total[LANES]
+    cdef real inverse[LANES]
+    cdef real apart[LANES]
+    cdef real value[LANES]
+    cdef real slope[LANES]
+    cdef real curve[LANES]
+    cdef real top[LANES]
+    cdef real d, p, a, g = <real> gamma
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        m[l], log_total[l] = <real> st.m[l], <real> log1p_f64(st.rest[l])
+        inverse[l], apart[l] = <real> (1.0 / st.total[l]), <real> (st.rest[l] / (1.0 + st.rest[l]))
+    for i in range(n):
+        for l in range(LANES):
+            d, p = x[i * LANES + l] - m[l], (s[i * LANES + l] + v[i * LANES + l] * s[i * LANES + l]) * inverse[l]
+            if real is float:
+                value[l], slope[l], curve[l] = _focal_f32(d - log_total[l], p, pick[real](d == 0, apart[l], 1 - p), g)
+            else:
+                value[l], slope[l], curve[l] = _focal_f64(d - log_total[l], p, pick[real](d == 0, apart[l], 1 - p), g)
+        for l in range(LANES):                           # 0 where q is, so that 0 * inf plays no part
+            a = q[i * LANES + l]
+            value[l], slope[l], curve[l] = pick[real](a == 0, 0, a * value[l]), pick[real](a == 0, 0, a * slope[l]), pick[real](a == 0, 0, a * curve[l])
+            top[l] = pick[real](x[i * LANES + l] == m[l], curve[l], 0)
+        for l in range(LANES):
+            q[i * LANES + l], x[i * LANES + l] = slope[l], curve[l]
+        for l in range(LANES):
+            dot[l] += value[l]
+            w[l] += slope[l]
+            z[l] += <double> curve[l] - <double> top[l]
+            z_top[l] += top[l]
+
+
+cdef inline void lanes_focal_hessian(const real* v, const real* s, real* x, Py_ssize_t n, const Stats* st, const double* up,
+                                     const double* w_, const double* z_, const double* z_top) noexcept nogil:
+    """x, which holds the curves b, becomes up (w p (1 - p) + b (1 - p)^2 + (z_top - b + z) p^2)"""
+    cdef real inverse[LANES]
+    cdef real apart[LANES]
+    cdef real a[LANES]
+    cdef real w[LANES]
+    cdef real z[LANES]
+    cdef real crest[LANES]
+    cdef real t[LANES]
+    cdef real p, q, b
+    cdef Py_ssize_t i, l
+    for l in range(LANES):
+        inverse[l], apart[l] = <real> (1.0 / st.total[l]), <real> (st.rest[l] / (1.0 + st.rest[l]))
+        a[l], w[l], z[l], crest[l] = <real> up[l], <real> w_[l], <real> z_[l], <real> z_top[l]
+    for i in range(n):
+        for l in range(LANES):
+            p, b = (s[i * LANES + l] + v[i * LANES + l] * s[i * LANES + l]) * inverse[l], x[i * LANES + l]
+            q = pick[real](p > 0.5, apart[l], 1 - p)
+            t[l] = a[l] * (w[l] * p * q + b * q * q + ((crest[l] - b) + z[l]) * p * p)
+        for l in range(LANES):
+            x[i * LANES + l] = t[l]
+
+
+cdef inline Py_ssize_t focal_piece(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, int64_t y, const Unit* unit, const Stats* row,
+                                   double shift, real* x, real* v, real* s, real* q, double[4][LANES] sums) noexcept nogil:
+    """lanes_focal for part of a row; the number of its vectors"""
+    cdef Py_ssize_t vectors = (size + LANES - 1) // LANES
+    load_piece[real](&job.x, job, r, start, size, <real> -INFINITY, x)
+    target_piece[real](job, q, r, start, size, y)
+    run_exp(x, v, s, vectors * LANES, unit, 0, x)
+    shift_run(s, vectors * LANES - LANES, shift)
+    lanes_focal(x, v, s, q, vectors, row, job.gamma, sums[0], sums[1], sums[2], sums[3])
+    return vectors
+
+
+cdef inline void focal_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real* scratch, Batch* b, Stats* st) noexcept nogil:
+    """One long row, a lane of its batch."""
+    cdef real x[PIECE + SHORT_ROW]
+    cdef real q[PIECE + SHORT_ROW]
+    cdef double sums[4][LANES]
+    cdef double spare[4][LANES]
+    cdef double factor[LANES]
+    cdef double up[LANES]
+    cdef double shift[LANES]
+    cdef real* v = scratch
+    cdef real* s = scratch + PIECE + SHORT_ROW
+    cdef Py_ssize_t n = job.n_classes, start = 0, size, l, vectors
+    cdef Stats row
+    cdef Unit unit
+    long_row[real](job, r, scratch, &unit, &row)
+    for l in range(LANES):
+        row.total[l], row.rest[l] = row.total[0], row.rest[0]
+    memset(sums, 0, sizeof(sums))
+    memset(spare, 0, sizeof(spare))
+    while start < n:
+        size = piece_size(start, n)
+        focal_piece[real](job, r, start, size, b.y[lane], &unit, &row, 1.0, x, v, s, q, sums)
+        start += size
+    for l in range(4):
+        sums[l][0] = sum_lanes(sums[l])
+    b.w[lane], b.dot[lane], st.m[lane], st.rest[lane] = sums[0][0], sums[1][0], row.m[0], row.rest[0]
+    if not job.want_grad:
+        return
+    b.factor[lane] = factor_of(job, b, st, lane)
+    leave_unit[real](&b.factor[lane], 1, shift, &row, scratch)
+    for l in range(LANES):
+        row.total[l], factor[l], up[l] = row.total[0], b.factor[lane] / row.total[0], b.up[lane]
+        sums[0][l], sums[2][l], sums[3][l] = sums[0][0], sums[2][0], sums[3][0]
+    start = 0
+    while start < n:
+        size = piece_size(start, n)
+        vectors = focal_piece[real](job, r, start, size, b.y[lane], &unit, &row, shift[0], x, v, s, q, spare)
+        if job.want_hess:
+            lanes_focal_hessian(v, s, x, vectors, &row, up, sums[0], sums[2], sums[3])
+            spread[real](x, row_of[real](&job.hess, job, r, scratch) + start * job.hess.classes, job.hess.classes, size)
+        lanes_dense_gradient[real](v, s, q, vectors, factor, up)
         spread[real](q, row_of[real](&job.out, job, r, scratch) + start * job.out.classes, job.out.classes, size)
         start += size
 
@@ -1226,6 +1374,8 @@ cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* sc
     cdef real* q = s + tile_size(n)
     cdef real m[LANES]
     cdef double a[LANES]
+    cdef double z[LANES]
+    cdef double z_top[LANES]
     cdef double shift[LANES]
     cdef Stats st
     cdef Batch b
@@ -1237,17 +1387,23 @@ cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* sc
         rows = min(LANES, end - r)
         load_batch[real](job, r, rows, &b, scratch)
         for l in range(LANES):
-            b.w[l] = b.factor[l] = 0
+            b.w[l] = b.factor[l] = z[l] = z_top[l] = 0
         if short:
             target_tile[real](job, q, r, rows, &b)
             load_tile[real](x, &job.x, job, r, rows)
             tile_stats[real](x, v, s, n, &st)
             for l in range(LANES):
                 m[l] = <real> st.m[l]
-            lanes_target[real](x, q, n, m, b.w, b.dot)
+            if job.gamma != 0:
+                lanes_focal[real](x, v, s, q, n, &st, job.gamma, b.w, b.dot, z, z_top)
+            else:
+                lanes_target[real](x, q, n, m, b.w, b.dot)
         else:
             for l in range(b.n_present):
-                dense_long[real](job, r + b.present[l], b.present[l], scratch, &b, &st)
+                if job.gamma != 0:
+                    focal_long[real](job, r + b.present[l], b.present[l], scratch, &b, &st)
+                else:
+                    dense_long[real](job, r + b.present[l], b.present[l], scratch, &b, &st)
         batch_losses[real](job, r, rows, &b, &st, &sums, scratch)
         if not job.want_grad:
             continue
@@ -1259,7 +1415,10 @@ cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* sc
             for l in range(LANES):
                 a[l] = b.factor[l] / st.total[l]
             if job.want_hess:
-                tile_hessian[real](job, v, s, x, n, &b, &st)
+                if job.gamma != 0:
+                    lanes_focal_hessian[real](v, s, x, n, &st, b.up, b.w, z, z_top)
+                else:
+                    tile_hessian[real](job, v, s, x, n, &b, &st)
                 store_tile[real](x, &job.hess, job, r, rows)
             lanes_dense_gradient[real](v, s, q, n, a, b.up)
             store_tile[real](q, &job.out, job, r, rows)

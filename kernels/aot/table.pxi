@@ -36,6 +36,7 @@ cdef struct Rows:
     const void* upstream
     void* value
     double smoothing, z_loss, scale
+    double gamma                    # of a focal loss; 0: cross-entropy
 
 # Rows begin..end; scratch has room for four tiles, or three pieces of a row; sum = compensated [hi, lo].
 ctypedef void (*rows_t)(const Rows* job, Py_ssize_t begin, Py_ssize_t end, void* scratch, double* sum) noexcept nogil
@@ -46,7 +47,7 @@ cdef enum:
 # Sequences of log-probabilities: View.outer steps over frames, View.inner over sequences, classes lie side by side.
 cdef struct Ctc:
     View x, out
-    Py_ssize_t frames, n_classes    # frames: of the arrays; n_frames: of each sequence
+    Py_ssize_t frames, n_sequences, n_classes    # frames: of the arrays; n_frames: of each sequence
     int64_t blank
     const int64_t* labels
     const int64_t* offsets          # where a sequence's labels begin
@@ -54,8 +55,13 @@ cdef struct Ctc:
     const int64_t* n_labels
     const double* scale             # of each sequence's gradient
     double* value
+    const int64_t* used             # the sequences that take part
+    Py_ssize_t n_used
+    double* lse                     # of logits, frame by frame, where they are prepared
     bint want_grad, logits, zero_infinity
+    bint prepared                   # out holds scale * softmax already
 
+ctypedef void (*ctc_frames_t)(const Ctc* job, Py_ssize_t begin, Py_ssize_t end, const void* x) noexcept nogil
 ctypedef void (*ctc_t)(const Ctc* job, Py_ssize_t sequence, double* scratch, const void* x) noexcept nogil
 ctypedef Py_ssize_t (*ctc_scratch_t)(const Ctc* job, Py_ssize_t sequence) noexcept nogil
 
@@ -98,5 +104,6 @@ cdef struct Table:
     outside_t outside[2]
     rows_t rows[N_ROW_OPS][2]
     ctc_t ctc[2]
+    ctc_frames_t ctc_frames[2]
     ctc_scratch_t ctc_scratch
     lines_t lines[2][2]   # staged, multilabel margin

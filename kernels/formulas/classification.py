@@ -94,3 +94,12 @@ def _entropy_slopes(d, inverse, mean, apart):
     p = exp(d) * inverse
     a, q = d + mean, select(d == 0, apart, 1 - p)
     return select(p == 0, 0.0, -p * a), select(p == 0, 0.0, -p * ((q - p) * a + q))
+
+
+def _focal(l, p, q, gamma):
+    """-q^gamma l with l = log(p), q = 1 - p; minus its derivative by l, q^gamma (1 - gamma r), r = p l / q; and the second
+    derivative gamma p q^(gamma-1) (2 - (gamma-1) r + l). The limits are r = -1 at p = 1 and p l = 0 at p = 0.
+    """
+    power, inverse = power_unit(q, gamma), select(q == 0, 0.0, 1 / q)
+    r = select(q == 0, -1.0, select(p == 0, 0.0, p * l * inverse))
+    return -power * l, power * (1 - gamma * r), select(p == 0, 0.0, gamma * p * power * inverse * (2 - (gamma - 1) * r + l))

@@ -29,9 +29,9 @@ TILE = 4096  # elements of a tile: it stays in the first-level cache
     ROW, BASE, AT, AHEAD,
     TOTAL, ERROR, COUNT, SPARE, UNIT, REST, SUM, SUM_LOW, LOG,
     KEEP, OWN, GAP, SPREAD, STRETCH, SHARE, FACTOR, LOSS, PULL,
-    TOP, FIRST, MAGIC, LOW, A, A_LOW, MOST, B, C, D,
+    TOP, FIRST, MAGIC, LOW, A, A_LOW, MOST, B, C, D, BEND, CREST,
     BUFFER,
-) = range(33)  # fmt: skip
+) = range(35)  # fmt: skip
 TILES = BUFFER + BLOCK // LANES
 
 # CTC: rows over the labels of a sequence, of float64 or int64.

@@ -655,12 +655,12 @@ def dense_factors_T(n, keep, spread, pull, rest, factor, b, scale, w):
 
 
 @leaf
-def hessian_factors_T(n, keep, spread, pull, z_loss, sums, factor, a, b):
+def hessian_factors_T(n, keep, spread, pull, z_loss, bend, sums, factor, a, b):
     restrict()
     for l in range(pad(n)):
         inverse = 1.0 / (sums[l] * sums[l])
         a[l] = factor[l] * (keep[l] + spread[l] + pull[l]) * inverse
-        b[l] = 2.0 * z_loss * factor[l] * inverse
+        b[l] = (2.0 * z_loss + bend[l]) * factor[l] * inverse
 
 
 # grad_j = factor * ((w + pull) p_j - q_j), w = sum q; p - 1 = -rest / (1 + rest) for the p of a maximum.
@@ -730,10 +730,131 @@ def hessian_tile_T(tile, h, width, n, n_classes, unit, sums, sums_low, a, b):
             hessian_row_T(e, out, n_classes, unit[l], sums[l], sums_low[l], a[l], b[l])
 
 
+# A focal loss is a cross-entropy whose target weights carry minus the slopes of their own classes; bend holds the sums of q times
+# the second derivatives, of which the Hessian has more than a cross-entropy's.
+
+
+@leaf
+def focal_targets_T(n, gamma, gap, rest, logs, share, keep, loss, bend):
+    """Of class indices: the loss, and what keep becomes."""
+    restrict()
+    for l in range(pad(n)):
+        e, s = exp_f64(-gap[l]), 1.0 + rest[l]
+        others = select(gap[l] == 0.0, rest[l], (1.0 - e) + rest[l])
+        value, pull, curve = _focal_f64(-gap[l] - logs[l], e / s, others / s, gamma)
+        loss[l], bend[l] = select(keep[l] == 0.0, 0.0, share[l] * keep[l] * value), keep[l] * curve
+        keep[l] *= pull
+
+
+@leaf
+def focal_target_hessians_T(n, gap, rest, keep, bend, factor, hess):
+    restrict()
+    for l in range(pad(n)):
+        e, s = exp_f64(-gap[l]), 1.0 + rest[l]
+        others = select(gap[l] == 0.0, rest[l], (1.0 - e) + rest[l]) / s
+        hess[l] = T(factor[l] * (keep[l] * (e / s) + bend[l] * others) * others)
+
+
+@inline
+def focal_T(x, e, q, top, logs, unit, s, rest, gamma):
+    """q times the value, minus the slope and the curve of a class."""
+    p = select(e < T(0), unit, f64(e)) / s
+    other = select(e < T(0), rest / (1.0 + rest), 1.0 - p)
+    value, pull, curve = _focal_f64((f64(x) - f64(top)) - logs, p, other, gamma)
+    w = f64(q)
+    return select(q == T(0), 0.0, w * value), select(q == T(0), 0.0, w * pull), select(q == T(0), 0.0, w * curve)
+
+
+@leaf
+def focal_lanes_T(x, e, q, h, width, n, n_classes, gamma, top, logs, unit, sums, rest, share, loss, spread, bend, crest):
+    restrict()
+    for l in range(pad(n)):
+        loss[l], spread[l], bend[l], crest[l] = 0.0, 0.0, 0.0, 0.0
+    for c in range(n_classes):
+        for l in range(pad(n)):
+            i = c * width + l
+            value, pull, curve = focal_T(x[i], e[i], q[i], top[l], logs[l], unit[l], sums[l], rest[l], gamma)
+            loss[l] += value
+            spread[l] += pull
+            q[i], h[i] = T(pull), T(curve)
+            bend[l] += select(e[i] < T(0), 0.0, f64(h[i]))
+            crest[l] += select(e[i] < T(0), f64(h[i]), 0.0)
+    for l in range(pad(n)):
+        loss[l] *= share[l]
+
+
+@leaf
+def focal_row_T(x, e, q, h, n, gamma, top, logs, unit, s, rest):
+    """x becomes the values."""
+    restrict()
+    for c in range(pad(n)):
+        value, pull, curve = focal_T(x[c], e[c], q[c], top, logs, unit, s, rest, gamma)
+        x[c], q[c], h[c] = T(value), T(pull), T(curve)
+
+
+@summing
+def focal_sums_T(x, e, q, h, n):
+    restrict()
+    loss, spread, bend, crest = 0.0, 0.0, 0.0, 0.0
+    for c in range(pad(n)):
+        loss += f64(x[c])
+        spread += f64(q[c])
+        bend += select(e[c] < T(0), 0.0, f64(h[c]))
+        crest += select(e[c] < T(0), f64(h[c]), 0.0)
+    return loss, spread, bend, crest
+
+
+@leaf
+def focal_tile_T(tile, e, q, h, width, n, n_classes, gamma, top, logs, unit, sums, rest, share, loss, spread, bend, crest):
+    """Of distributions: losses, q times minus the slopes and their sums; in h q times the curves, in bend and crest their sums
+    without the maxima, and over them."""
+    if n_classes < SHORT:
+        focal_lanes_T(tile, e, q, h, width, n, n_classes, gamma, top, logs, unit, sums, rest, share, loss, spread, bend, crest)
+        return
+    for l in range(n):
+        x, p, r, b = offset(tile, l * width), offset(e, l * width), offset(q, l * width), offset(h, l * width)
+        focal_row_T(x, p, r, b, n_classes, gamma, top[l], logs[l], unit[l], sums[l], rest[l])
+        value, spread[l], bend[l], crest[l] = focal_sums_T(x, p, r, b, n_classes)
+        loss[l] = share[l] * value
+
+
+@inline
+def focal_hessian_T(e, b, unit, s, rest, w, z, crest, factor):
+    p = select(e < T(0), unit, f64(e)) / s
+    q, b = select(e < T(0), rest / (1.0 + rest), 1.0 - p), f64(b)
+    return T(factor * (w * p * q + b * q * q + ((crest - b) + z) * p * p))
+
+
+@leaf
+def focal_hessian_lanes_T(e, h, width, n, n_classes, unit, sums, rest, w, z, crest, factor):
+    restrict()
+    for c in range(n_classes):
+        for l in range(pad(n)):
+            i = c * width + l
+            h[i] = focal_hessian_T(e[i], h[i], unit[l], sums[l], rest[l], w[l], z[l], crest[l], factor[l])
+
+
+@leaf
+def focal_hessian_row_T(e, h, n, unit, s, rest, w, z, crest, factor):
+    restrict()
+    for c in range(pad(n)):
+        h[c] = focal_hessian_T(e[c], h[c], unit, s, rest, w, z, crest, factor)
+
+
+@leaf
+def focal_hessian_tile_T(e, h, width, n, n_classes, unit, sums, rest, w, z, crest, factor):
+    if n_classes < SHORT:
+        focal_hessian_lanes_T(e, h, width, n, n_classes, unit, sums, rest, w, z, crest, factor)
+    else:
+        for l in range(n):
+            i = l * width
+            focal_hessian_row_T(offset(e, i), offset(h, i), n_classes, unit[l], sums[l], rest[l], w[l], z[l], crest[l], factor[l])
+
+
 @entry
 def cross_entropy_T(
     first_chunk, last_chunk, scratch, x, probabilities, target, class_weight, row_weight, upstream,
-    ignore_index, smoothing, z_loss, scale, value, grad, hess, n_rows, chunk, partials, n_classes, inner, group, width,
+    ignore_index, smoothing, z_loss, gamma, scale, value, grad, hess, n_rows, chunk, partials, n_classes, inner, group, width,
 ):  # fmt: skip
     flags = hold_flags()
     classes, weights = pointer(target, i64), pointer(class_weight, T)
@@ -749,12 +870,14 @@ def cross_entropy_T(
     wide, wide2 = slot(scratch, TOTAL, f64), slot(scratch, ERROR, f64)
     top, a, a_low, most = slot(scratch, TOP, T), slot(scratch, A, T), slot(scratch, A_LOW, T), slot(scratch, MOST, T)
     b, c, d = slot(scratch, B, T), slot(scratch, C, T), slot(scratch, D, T)
+    bend, crest = slot(scratch, BEND, f64), slot(scratch, CREST, f64)
     tile = slot(scratch, TILES, T)
     size = width * (n_classes if n_classes < SHORT else group)
     e, q, h = offset(tile, size), offset(tile, 2 * size), offset(tile, 3 * size)
     indexed, dense, derivatives = target != 0, target == 0 or smoothing != 0.0, grad[0] != 0 or hess[0] != 0
     for l in range(LANES):
-        keep[l], own[l], gap[l], spread[l], stretch[l] = 0.0, 0.0, 0.0, 0.0, 0.0
+        keep[l], own[l], gap[l], spread[l], stretch[l], bend[l] = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    focal_dense = dense and gamma != 0.0
     for first in range(first_chunk * chunk, min(last_chunk * chunk, n_rows), group):
         rows = min(group, n_rows - first)
         n = present_T(first, rows, classes, ignore_index, row_weights, row)
@@ -779,21 +902,37 @@ def cross_entropy_T(
             spread_tile_T(tile, q, width, n, n_classes, smoothing, weights, not indexed, top, spread, stretch, scratch)
         if indexed:
             find_targets_T(n, row, classes, weights, smoothing, n_classes, tile, width, top, at, keep, own, gap)
-        sums_tile_T(tile, e, derivatives, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, grad, scratch)
+        if indexed and focal_dense:
+            for l in range(n):
+                q[at[l]] += T(keep[l])
+        sums_tile_T(tile, e, derivatives or focal_dense, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, grad, scratch)
         logarithms_T(n, rest, logs)
         losses_T(n, z_loss, top, logs, keep, gap, spread, stretch, share, loss, pull)
+        if focal_dense:
+            focal_tile_T(tile, e, q, h, width, n, n_classes, gamma, top, logs, unit, sums, rest, share, loss, spread, bend, crest)
+            for l in range(n):
+                keep[l] = 0.0
+        elif gamma != 0.0:
+            focal_targets_T(n, gamma, gap, rest, logs, share, keep, loss, bend)
         total, error = sum_losses_T(loss, n)
         add_partial(partial, first // chunk, total, error)
         if value != 0:
             for l in range(n):
                 values[row[l]] = T(loss[l])
         if hess[0] != 0:
-            hessian_factors_T(n, keep, spread, pull, z_loss, sums, factor, wide, wide2)
-            hessian_tile_T(e, h, width, n, n_classes, unit, sums, sums_low, wide, wide2)
+            if focal_dense:
+                focal_hessian_tile_T(e, h, width, n, n_classes, unit, sums, rest, spread, bend, crest, factor)
+            else:
+                hessian_factors_T(n, keep, spread, pull, z_loss, bend, sums, factor, wide, wide2)
+                hessian_tile_T(e, h, width, n, n_classes, unit, sums, sums_low, wide, wide2)
             store_tile_T(h, width, hess, row, n, n_classes, inner, base)
+            if gamma != 0.0 and not focal_dense:
+                focal_target_hessians_T(n, gap, rest, keep, bend, factor, b)
+                for l in range(n):
+                    pointer(hess[0], T)[base[l] + classes[row[l]] * hess[2]] = b[l]
         if grad[0] == 0:
             continue
-        if indexed:
+        if indexed and not focal_dense:
             target_gradients_T(n, gap, keep, own, spread, pull, rest, factor, top)
         for l in range(pad(n)):
             wide[l] = factor[l] * (keep[l] + spread[l] + pull[l])
@@ -804,7 +943,7 @@ def cross_entropy_T(
             store_tile_T(e, width, grad, row, n, n_classes, inner, base)
         else:
             store_scaled_T(e, tile, width, grad, row, n, n_classes, inner, base, a, a_low, most)
-        if indexed:
+        if indexed and not focal_dense:
             for l in range(n):
                 pointer(grad[0], T)[base[l] + classes[row[l]] * grad[2]] = top[l]
     release_flags(flags)
