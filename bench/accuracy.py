@@ -1,11 +1,13 @@
-"""python -m bench.accuracy [--points N] [--json FILE] [--readme]
+"""python -m bench.accuracy [--points N] [--json FILE] [--readme] | --exhaustive [FUNCTION ...]
 
 Maximum and mean error in units in the last place against many digits, of fastloss and of its peers, on
 the same inputs: the whole line for elementwise functions; rows of three spreads, and of a dominant class.
+--exhaustive tries all 2^32 float32 inputs of elementwise functions and records the largest errors.
 """
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,7 +19,7 @@ import scipy.special
 import fastloss as fl
 from tests import reference, ulp
 
-from . import report
+from . import exhaustive, report
 from .peers import optional
 
 
@@ -201,8 +203,12 @@ def main():
     parser.add_argument("--points", type=int, default=1000, help="inputs of each function")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
+    parser.add_argument("--exhaustive", nargs="*", metavar="FUNCTION", help="all float32 inputs of these functions, or of all")
     arguments = parser.parse_args()
     console = report.console()
+    if arguments.exhaustive is not None:
+        exhaustive.main(arguments.exhaustive, len(os.sched_getaffinity(0)), console)
+        return
     measured, parts = [], []
     for dtype in (np.float32, np.float64):
         found = list(measure(arguments.points, dtype))

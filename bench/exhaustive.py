@@ -1,0 +1,104 @@
+"""Errors of elementwise functions over all 2^32 float32 inputs, against float64 textbook forms; see `python -m bench.accuracy --exhaustive`.
+
+bench/exhaustive.json records the largest error of each, in units in the last place. A test samples the inputs and fails
+where an error is larger than its record.
+"""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import scipy.special
+
+import fastloss as fl
+
+RECORD = Path(__file__).with_suffix(".json")
+BLOCK = 1 << 20     # inputs at a time
+expit = scipy.special.expit
+
+
+def tanhshrink(x):
+    near = np.abs(x) < 0.03
+    small = np.where(near, x, 0)
+    series = small**3 * (1 / 3 - small**2 * (2 / 15 - small**2 * (17 / 315 - small**2 * (62 / 2835))))
+    return np.where(near, series, x - np.tanh(x))
+
+
+def beyond(x, limit, value, form):
+    """form(x), and `value` of the limit where x is infinite."""
+    return np.where(x == limit, value, form(x))
+
+
+# name: (our function, the textbook's in float64)
+SUBJECTS = {
+    "sigmoid": (fl.sigmoid, expit),
+    "sigmoid.grad": (fl.sigmoid.grad, lambda x: expit(x) * expit(-x)),
+    "tanh": (fl.tanh, np.tanh),
+    "tanh.grad": (fl.tanh.grad, lambda x: 4 * expit(2 * x) * expit(-2 * x)),
+    "softplus": (fl.softplus, lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))),
+    "logsigmoid": (fl.logsigmoid, lambda x: np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))),
+    "silu": (fl.silu, partial(beyond, limit=-np.inf, value=0.0, form=lambda x: x * expit(x))),
+    "gelu": (fl.gelu, partial(beyond, limit=-np.inf, value=0.0, form=lambda x: x * scipy.special.ndtr(x))),
+    "gelu_tanh": (
+        partial(fl.gelu, approximate="tanh"),
+        partial(beyond, limit=-np.inf, value=0.0, form=lambda x: x * expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    ),
+    "mish": (
+        fl.mish,
+        partial(beyond, limit=-np.inf, value=0.0, form=lambda x: x * np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))),
+    ),
+    "elu": (fl.elu, lambda x: np.where(x > 0, x, np.expm1(x))),
+    "selu": (fl.selu, lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))),
+    "celu": (partial(fl.celu, alpha=1.5), lambda x: np.where(x > 0, x, 1.5 * np.expm1(x / 1.5))),
+    "gaussian": (fl.gaussian, lambda x: np.exp(-x * x)),
+    "tanhshrink": (fl.tanhshrink, tanhshrink),
+    "softsign": (fl.softsign, lambda x: np.where(np.isinf(x), np.sign(x), x / (1 + np.abs(x)))),
+}
+
+
+def errors(got, want):
+    """|got - want| in units in the last place of want as float32; 0 where both are NaN or the same infinity."""
+    exponent = np.clip(want.view(np.int64) >> 52 & 0x7FF, 897, None)        # 2^-126, the smallest normal number's
+    error = np.abs(got.astype(np.float64) - want) / ((exponent - 23) << 52).view(np.float64)
+    same = np.isnan(got) & np.isnan(want) | (got == want) | np.isinf(got) & (np.abs(want) >= 2.0**128 * (1 - 2.0**-25))
+    return np.where(same, 0.0, np.where(np.isnan(error), np.inf, error))
+
+
+def inputs(begin, size=BLOCK):
+    """The float32 numbers with the bits begin, begin + 1, ..."""
+    return np.arange(begin, begin + size, dtype=np.uint32).view(np.float32)
+
+
+def worst(name, x):
+    """(largest error, the input that it is at) among x."""
+    ours, textbook = SUBJECTS[name]
+    with np.errstate(all="ignore"):
+        found = errors(np.asarray(ours(x)), np.asarray(textbook(x.astype(np.float64)), np.float64))
+    at = int(found.argmax())
+    return float(found[at]), float(x[at])
+
+
+def _part(name, begin, end):
+    with fl.threads(1):
+        return max(worst(name, inputs(b)) for b in range(begin, end, BLOCK))
+
+
+def measure(name, processes):
+    """(largest error, its input) over all float32 numbers."""
+    step = (1 << 32) // 64
+    with ProcessPoolExecutor(processes) as pool:
+        return max(pool.map(partial(_part, name), range(0, 1 << 32, step), range(step, (1 << 32) + step, step)))
+
+
+def record():
+    return json.loads(RECORD.read_text()) if RECORD.exists() else {}
+
+
+def main(names, processes, console):
+    """Measure those functions (all of them for none), print and record each as it is done."""
+    for name in names or SUBJECTS:
+        error, at = measure(name, processes)
+        console.print(f"{name}: {error:.4f} ULP at most, at {at!r}")
+        RECORD.write_text(json.dumps(record() | {name: {"max_ulp": round(error, 4), "at": repr(at)}}, indent=1, sort_keys=True) + "\n")
