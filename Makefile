@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml setup.py $(shell find kernels/aot kernels/formulas kernels/generate.py \
-             -name '*.p[xy]*' -o -name '*.h*' | grep -v __pycache__)
+SOURCES := pyproject.toml setup.py $(shell find kernels -name '*.p[xy]*' -o -name '*.h*' | grep -v -e __pycache__ -e _generated)
 
 .PHONY: demo test bench docs wheel sanitize checked fuzz clean
 

@@ -503,6 +503,8 @@ def _row_loss(device, function, mode, terms, options):
     inputs = [a for a in (x, target, weight, rows, mask, upstream) if a is not None]
     outputs = Outputs(device, mode, options, [x.shape], result_dtype, dtype, inputs, shape)
 
+    if terms.gamma:
+        raise NotImplementedError(f"{function.__name__} takes no gamma other than 0 for arrays on a CUDA device")
     classes = None if dense else device.contiguous(target, I64)
     class_weight = None if weight is None else device.contiguous(weight, dtype)
     per_row = *device.operand(rows, dtype), *device.operand(mask, np.dtype(bool))

@@ -23,7 +23,7 @@ ALONG = "results of another shape than their input"
 WHOLE = "losses of whole rows: their kernel takes lists of arrays"
 OUTSIDE = {
     **dict.fromkeys(("crelu", "glu", "maxout", "rrelu"), ALONG),
-    **dict.fromkeys(("brier_score", "cosine_embedding_loss", "cosine_similarity", "entropy", "focal_cross_entropy", "multi_margin_loss",
+    **dict.fromkeys(("brier_score", "cosine_embedding_loss", "cosine_similarity", "entropy", "multi_margin_loss",
                      "multilabel_margin_loss", "pairwise_distance", "triplet_margin_loss"), WHOLE),
     **dict.fromkeys(("adaptive_log_softmax_with_loss", "linear_cross_entropy"), "matrix products in chunks"),
     "ctc_loss": "lists of sequences",
@@ -129,7 +129,8 @@ def rows(x, labels, weight, g):
     return (
         y, fl.log_softmax(x, axis=0), fl.softmin(x), fl.hardmax(x, axis=-1), fl.logsumexp(x, axis=1), fl.logsumexp(x),
         fl.logsumexp(x, axis=0, keepdims=True), fl.softmax.backward(g, y, axis=1), fl.cross_entropy.value_and_grad(x, labels),
-        fl.cross_entropy(x, labels, weight, label_smoothing=0.1, z_loss=0.01), fl.nll_loss(x, labels, weight=weight),
+        fl.cross_entropy(x, labels, weight, label_smoothing=0.1, z_loss=0.01), fl.focal_cross_entropy(x, labels, gamma=1.5),
+        fl.nll_loss(x, labels, weight=weight),
         fl.cross_entropy.value_and_grad(x, y, sample_weight=x[:, 0], where=x[:, 1] > 0),
     )  # fmt: skip
 

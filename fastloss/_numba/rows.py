@@ -42,7 +42,7 @@ from .elementwise import (
 from .nodes import Apply, Argument, Symbol
 from .trace import terms
 
-LOSS = types.void(*[I] * 10, D, D, D, *[I] * 10)
+LOSS = types.void(*[I] * 10, D, D, D, D, *[I] * 10)
 DRIVERS = {
     "softmax": types.void(*[I] * 13),
     "softmax_backward": types.void(*[I] * 14),
@@ -286,7 +286,7 @@ def row_loss_of(T, mode, reduction, dense):
     new_grad, new_hess = buffer if "g" in mode else nothing, buffer if "h" in mode else nothing
     finish = finish_of(mode, single, 1, 0)
 
-    def loss(code, check, x, target, probabilities, weight, ignore_index, axis, smoothing, z_loss, where, sample_weight, empty, upstream, outs):
+    def loss(code, check, x, target, probabilities, weight, ignore_index, axis, smoothing, z_loss, gamma, where, sample_weight, empty, upstream, outs):
         shape = shape_of(x)
         axis = class_axis(len(shape), axis)
         n_rows, n_classes, inner = cut(shape, axis)
@@ -335,7 +335,7 @@ def row_loss_of(T, mode, reduction, dense):
             partials = np.zeros(2 * -(-n_rows // chunk))
             call_c(code, (
                 0, partials.size // 2, scratch, address(xs), address(qs), address(ts), address(ws), address(rows), address(up),
-                ignore_index, smoothing, z_loss, 1.0 / divide_by, address(value), address(a), address(b),
+                ignore_index, smoothing, z_loss, gamma, 1.0 / divide_by, address(value), address(a), address(b),
                 n_rows, chunk, address(partials), n_classes, inner, group, width,
             ))  # fmt: skip
             high, low = accumulate(0.0, 0.0, partials)
@@ -348,7 +348,7 @@ def row_loss_of(T, mode, reduction, dense):
 
 
 def row_loss(function, mode, nodes):
-    """The plan of cross_entropy or nll_loss."""
+    """The plan of cross_entropy, its focal form, or nll_loss."""
     reduction = reduction_of(nodes, mode)
     named = terms(function._function, {name: nodes[name] for name in nodes if name in function._function.__code__.co_varnames})
     x, y = type_of_input("input", named.input), named.target
@@ -367,6 +367,6 @@ def row_loss(function, mode, nodes):
     outs = outs_of(nodes.get("out"), mode, 1)
     return Apply(
         row_loss_of(T, mode, reduction, dense), driver(function._kernel, T), driver("check_targets", T), named.input, *((None, y) if dense else (y, None)),
-        named.weight, named.ignore_index, named.axis, number_of(named.smoothing), number_of(named.z_loss), nodes.get("where"),
-        nodes.get("sample_weight"), number_of(nodes.get("empty", np.nan)), nodes.get("upstream"), (outs[0], *outs[1], *outs[2]),
+        named.weight, named.ignore_index, named.axis, number_of(named.smoothing), number_of(named.z_loss),
+        number_of(named.gamma), nodes.get("where"), nodes.get("sample_weight"), number_of(nodes.get("empty", np.nan)), nodes.get("upstream"), (outs[0], *outs[1], *outs[2]),
     )  # fmt: skip

@@ -1032,19 +1032,19 @@ def softmax_backward_c_T(first_chunk, last_chunk, scratch, op, g, y, out, n_rows
 
 def cross_entropy_c_T(
     first_chunk, last_chunk, scratch, x, probabilities, target, class_weight, row_weight, upstream,
-    ignore_index, smoothing, z_loss, scale, value, grad, hess, n_rows, chunk, partials, n_classes, inner, group, width,
+    ignore_index, smoothing, z_loss, gamma, scale, value, grad, hess, n_rows, chunk, partials, n_classes, inner, group, width,
 ):  # fmt: skip
     outer = n_classes * inner
     cross_entropy_T(
         first_chunk, last_chunk, scratch, (x, outer, inner, 1), (probabilities, outer, inner, 1), target, class_weight, row_weight,
-        upstream, ignore_index, smoothing, z_loss, scale, value, (grad, outer, inner, 1), (hess, outer, inner, 1),
+        upstream, ignore_index, smoothing, z_loss, gamma, scale, value, (grad, outer, inner, 1), (hess, outer, inner, 1),
         n_rows, chunk, partials, n_classes, inner, group, width,
     )  # fmt: skip
 
 
 def nll_loss_c_T(
     first_chunk, last_chunk, scratch, x, probabilities, target, class_weight, row_weight, upstream,
-    ignore_index, smoothing, z_loss, scale, value, grad, hess, n_rows, chunk, partials, n_classes, inner, group, width,
+    ignore_index, smoothing, z_loss, gamma, scale, value, grad, hess, n_rows, chunk, partials, n_classes, inner, group, width,
 ):  # fmt: skip
     """Takes cross_entropy's arguments, of which it needs fewer."""
     outer = n_classes * inner
