@@ -534,7 +534,7 @@ class SparseAdam(Optimizer):
         Parameters
         ----------
         grads : (rows, values), or a list, tuple or dict of such pairs
-            Structured as the parameters: integers (k,), and gradients of the shape (k, *param.shape[1:]).
+            Structured as the parameters: integers (k,), and gradients of the shape ``(k, *param.shape[1:])``.
             None leaves a parameter and its states alone.
         grad_scale : float
             Factor on every gradient.
