@@ -132,7 +132,7 @@ def line_slabs(arrays, dtypes, outputs, axis, dtype):
         yield flat[:n], flat[n:], slice(None)
         return
     step = 1
-    while step * n_classes < SLAB:
+    while step * max(n_classes, 1) < SLAB:
         step *= 2
     for begin in range(0, n_rows, step):
         part = slice(begin, min(begin + step, n_rows))

@@ -79,7 +79,7 @@ def run_lines(mode, terms, options):
     results = Results(mode, options, [x.shape for _ in terms.inputs], result_dtype, given, shape, in_place=())
     divide_by = sums[0] if options.reduction == "mean" and mode != "p" else 1.0
     acc = np.zeros(2)
-    if divide_by == 0 or n_rows == 0:
+    if divide_by == 0 or x.size == 0:
         results.zero()
     else:
         _run_slabs(kernels, terms, mode, axis, dtype, list(arrays.values()), target, weight, (rows, upstream), 1.0 / divide_by, results.buffers, acc)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import fastloss as fl
+from bench import exhaustive
+from fastloss import _config
 from tests import reference as ref
 from tests.cases import ROWS
 from tests.ulp import assert_close
 
-CLASSES = [1, 2, 3, 10, 63, 64, 65, 100, 1000, 50_000]
+CLASSES = [1, 2, 3, 10, 63, 64, 100, 127, 128, 1000, 50_000]
 SPREADS = [0.01, 1.0, 5.0, 20.0, 80.0]
 
 
@@ -209,3 +211,14 @@ def test_float64_rows_with_a_far_maximum(engine):
     with ref.mp.workdps(60):
         want = [ref.mp.exp(ref.mp.mpf(v) - 600) for v in x.tolist()]
     assert_close(fl.softmax(x), np.array([w / sum(want) for w in want], dtype=object), 3)
+
+
+@pytest.mark.parametrize("name", exhaustive.record())
+def test_no_error_beyond_the_record(name):
+    """A sample of all float32 inputs, and the worst one: bench/exhaustive.json has the largest error of all of them."""
+    record = exhaustive.record()[name]
+    if _config.isas()[0] not in ("v3", "v4"):
+        pytest.skip("the record was made with fused multiply-add")
+    x = np.append(np.arange(0, 1 << 32, 4099, dtype=np.uint32).view(np.float32), np.float32(float(record["at"])))
+    error, at = exhaustive.worst(name, x)
+    assert error <= record["max_ulp"] + 1e-4, f"{error} at {at!r}"     # rounded to 4 digits there

@@ -45,6 +45,8 @@ def test_fifteen_thousand_calls(start):
     (lambda: fl.sigmoid(X, where=X), TypeError, "^where has dtype float64; it must be bool"),
     (lambda: fl.logsumexp(X.astype(object)), TypeError, "^a has dtype object"),
     (lambda: fl.logsumexp(X, b=np.ones(5)), ValueError, r"^b has shape \(5,\); it must broadcast with a, of shape \(4, 3\)"),
+    (lambda: fl.brier_score(np.float16, X), TypeError, "^input has dtype object"),
+    (lambda: fl.optim.asgd_step(X.copy(), Y, X.copy(), step=9, lr=1.0, lambd=-9.0, alpha=0.5), ValueError, "^lr or another setting is out of range"),
     (lambda: fl.gelu(X, slice(None)), ValueError, "^approximate is slice"),
     (lambda: fl.rrelu(X, 0.1, "high"), TypeError, "^upper is 'high'"),
     (lambda: fl.hardtanh(X, 0.0, "high"), TypeError, "^max_val has dtype"),
@@ -119,3 +121,10 @@ def test_logsumexp_into_the_shape_of_a_and_b():
     out = np.empty(2)
     assert fl.logsumexp(a, axis=1, b=b, out=out) is out
     np.testing.assert_allclose(out, np.log(3))
+
+
+def test_rows_of_no_classes_end(backend):
+    """However they lie in memory."""
+    x = np.broadcast_to(np.float64(1), (1, 17, 2, 0))
+    value, grad, _ = fl.entropy.value_grad_hess(x, from_logits=True)
+    assert value.shape == (1, 17, 2) and not value.any() and grad.shape == x.shape

@@ -331,8 +331,9 @@ def evaluated(rule, step, *values, **settings):
     """The formula of a step and its scalars."""
     try:
         with np.errstate(all="ignore"):
-            return rule(step, *values, **settings)
-    except (OverflowError, ZeroDivisionError) as error:
+            formula, scalars = rule(step, *values, **settings)
+            return formula, tuple(map(float, scalars))
+    except (OverflowError, ZeroDivisionError, TypeError) as error:     # TypeError: a power that is complex
         raise ValueError(f"lr or another setting is out of range at step {step}: {error}") from None
 
 

@@ -87,6 +87,10 @@ cdef class Calls:
         return self._call("vgh", args, kwargs)
 
 
+cdef inline bint reduces(object reduction):
+    return type(reduction) is str and (reduction == "mean" or reduction == "sum")
+
+
 cdef frozenset GENERAL = frozenset(("where", "sample_weight", "empty", "upstream"))
 
 
@@ -128,7 +132,7 @@ cdef class ElementwiseCalls(Calls):
                 if not GENERAL.isdisjoint(kwargs):
                     return None
                 terms = self._function(*args, **kwargs)
-        if terms.weight is not None or not (reduction == "mean" or reduction == "sum") or (out is not None and mode == 0):
+        if terms.weight is not None or not reduces(reduction) or (out is not None and mode == 0):
             return None
         divide_by = n if reduction == "mean" else (<cnp.ndarray> x).shape[cnp.PyArray_NDIM(x) - 1] if self.of_rows else 1.0
         prepare_loss(&job, LOSS_INDEX[terms.formula or self.__name__], mode, double_, n)
@@ -195,7 +199,7 @@ cdef class CrossEntropyCalls(Calls):
         if kwargs:
             kwargs = kwargs.copy()
             out, reduction = kwargs.pop("out", None), kwargs.pop("reduction", "mean")
-        if len(args) != 2 or kwargs or not (reduction == "mean" or reduction == "sum") or (out is not None and mode == 0):
+        if len(args) != 2 or kwargs or not reduces(reduction) or (out is not None and mode == 0):
             return None
         x, y = args
         if not (plain(x) and cnp.PyArray_CheckExact(y) and cnp.PyArray_NDIM(<cnp.ndarray> x) == 2 and cnp.PyArray_NDIM(<cnp.ndarray> y) == 1):

@@ -137,7 +137,7 @@ cdef class LineCalls(Calls):
             kwargs = kwargs.copy()
             reduction = kwargs.pop("reduction", "mean")
             terms = self._function(*args, **kwargs)
-        if terms.weight is not None or terms.axis != self.terms.axis or not (reduction == "mean" or reduction == "sum"):
+        if terms.weight is not None or terms.axis != self.terms.axis or not reduces(reduction):
             return None
         for i in range(1, n_inputs):
             if not (plain(args[i]) and cnp.PyArray_TYPE(args[i]) == cnp.PyArray_TYPE(x) and same_shape(args[i], x)):

@@ -5,8 +5,10 @@ hangs after fork, and none looks for Ctrl-C.
 """
 
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 
@@ -75,6 +77,22 @@ class Job:
             self.kernel(start, min(start + self.size, self.n_chunks), address, *self.arguments)
 
 
+@contextmanager
+def interrupts_deferred():
+    """Ctrl-C within the block is handled at its end. Python handles signals on its main thread alone."""
+    handler, pending = signal.getsignal(signal.SIGINT), []
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *arguments: pending.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if pending:
+            handler(*pending[0])
+
+
 def run(kernel, n_chunks, n_elements, scratch_bytes, *arguments, keep=(), interruptible=True):
     """kernel(first chunk, last chunk, scratch address, *arguments) over all chunks.
 
@@ -88,12 +106,13 @@ def run(kernel, n_chunks, n_elements, scratch_bytes, *arguments, keep=(), interr
     size = max(1, n_chunks // max(calls, 1))
     job = Job(kernel, native(arguments), (arguments, keep), scratch_bytes, n_chunks, size, count())
     region = _region
-    if n_threads == 1 or not region.acquire(blocking=False):
-        return job.work()
-    try:
-        _run_parallel(job, n_threads)
-    finally:
-        region.release()
+    with nullcontext() if interruptible else interrupts_deferred():
+        if n_threads == 1 or not region.acquire(blocking=False):
+            return job.work()
+        try:
+            _run_parallel(job, n_threads)
+        finally:
+            region.release()
 
 
 def _helpers(n):
