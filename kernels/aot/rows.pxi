@@ -371,8 +371,15 @@ cdef inline void store_tile(const real* t, const View* view, const Rows* job, Py
                 p[c * step] = t[c * LANES + l]
 
 
-cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classes, Stats* st) noexcept nogil:
-    """Statistics of a tile, and its exponentials (1 + v) s."""
+cdef inline const real* tile_lines(const View* view, const Rows* job, Py_ssize_t r, const real* spare) noexcept nogil:
+    """Where the tile that begins with row r lies, to be fetched; spare where it lies in pieces or there is none."""
+    if view.data == NULL or view.classes != 1 or job.inner != 1 or view.outer != job.n_classes or r + LANES > job.n_rows:
+        return spare
+    return row_of[real](view, job, r, spare)
+
+
+cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classes, const real* out, Stats* st) noexcept nogil:
+    """Statistics of a tile, and its exponentials (1 + v) s; meanwhile the lines of out are fetched, to be written next."""
     cdef real m[LANES]
     cdef real base[LANES]
     cdef real magic[LANES]
@@ -392,7 +399,7 @@ cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classe
     for l in range(LANES):
         base[l], magic[l], low[l] = <real> unit.base[l], <real> unit.magic[l], <real> unit.low[l]
         hi[l], lo[l], k[l] = 0, 0, 0
-    lanes_exp(x, v, s, n_classes, base, magic, low, v)
+    lanes_exp(x, v, s, n_classes, base, magic, low, out)
     lanes_others(x, v, s, n_classes, m, hi, lo, k)
     for l in range(LANES):
         count[l] = k[l]
@@ -626,7 +633,7 @@ cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* 
         rows = min(max(group, 1), end - r)
         if n < SHORT_ROW:
             load_tile[real](x[0], &job.x, job, r, rows)
-            tile_stats[real](x[0], v[0], s[0], n, &st)
+            tile_stats[real](x[0], v[0], s[0], n, tile_lines[real](&job.out, job, r, v[0]), &st)
         elif group:
             for l in range(rows):
                 index[l] = r + l
@@ -635,7 +642,7 @@ cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* 
             long_row[real](job, r, scratch, &unit, &st)
         shares[real](one, &st, &share, scratch)
         if n < SHORT_ROW:
-            lanes_scale[real](x[0], v[0], s[0], x[0], n, &share, -1, x[0])
+            lanes_scale[real](x[0], v[0], s[0], x[0], n, &share, -1, tile_lines[real](&job.x, job, r + LANES, x[0]))
             store_tile[real](x[0], &job.out, job, r, rows)
         elif group:
             for l in range(rows):
@@ -699,7 +706,8 @@ cdef inline void rows_stats(const Rows* job, Py_ssize_t r, Py_ssize_t rows, real
     cdef Unit unit
     if n < SHORT_ROW:
         load_tile[real](scratch, &job.x, job, r, rows)
-        tile_stats[real](scratch, scratch + tile_size(n), scratch + 2 * tile_size(n), n, st)
+        tile_stats[real](scratch, scratch + tile_size(n), scratch + 2 * tile_size(n), n,
+                         tile_lines[real](&job.out, job, r, tile_lines[real](&job.x, job, r + LANES, scratch)), st)
         return
     for l in range(LANES):
         st.m[l], st.rest[l], index[l] = 0, 0, r + l
@@ -1085,7 +1093,7 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
         load_batch[real](job, r, rows, &b, scratch)
         if short:
             load_tile[real](x, &job.x, job, r, rows)
-            tile_stats[real](x, v, s, n, &st)
+            tile_stats[real](x, v, s, n, tile_lines[real](&job.out, job, r, v), &st)
             for l in range(LANES):
                 b.x_y[l] = x[max(b.y[l], 0) * LANES + l]
                 weigh_target(job, &b, &st, l)
@@ -1109,7 +1117,7 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
                     s[tile_size(n) + max(b.y[l], 0) * LANES + l] = <real> target_hessian(&b, &st, l)
                 store_tile[real](s + tile_size(n), &job.hess, job, r, rows)
             shares[real](b.factor, &st, &share, scratch)
-            lanes_scale[real](x, v, s, v, n, &share, -1, x)
+            lanes_scale[real](x, v, s, v, n, &share, -1, tile_lines[real](&job.x, job, r + LANES, x))
             for l in range(rows):
                 v[max(b.y[l], 0) * LANES + l] = <real> gradient[l]
             store_tile[real](v, &job.out, job, r, rows)
@@ -1391,7 +1399,7 @@ cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* sc
         if short:
             target_tile[real](job, q, r, rows, &b)
             load_tile[real](x, &job.x, job, r, rows)
-            tile_stats[real](x, v, s, n, &st)
+            tile_stats[real](x, v, s, n, tile_lines[real](&job.out, job, r, v), &st)
             for l in range(LANES):
                 m[l] = <real> st.m[l]
             if job.gamma != 0:
