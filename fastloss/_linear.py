@@ -110,7 +110,7 @@ def _run_chunks(mode, terms, layer, n_classes, rows, scale, losses, grads, acc, 
         part = [None if a is None else np.ascontiguousarray(a[at]) for a in (row_weight, upstream, losses)]
         labels = np.ascontiguousarray(target[at], dtype if rows.probabilities is not None else None)
         config.kernels().cross_entropy(mode if mode != "p" else "v", block, labels, rows.weight, part[0], part[1], terms.ignore_index,
-                                       terms.smoothing, terms.z_loss, scale, part[2], None if grads is None else block, None, acc)
+                                       terms.smoothing, terms.z_loss, terms.gamma, scale, part[2], None if grads is None else block, None, acc)
         if losses is not None:
             losses[at] = part[2]
         if grads is None:

@@ -485,13 +485,13 @@ class RowLoss(_Methods, CrossEntropyCalls):
         return results.finish(acc, divide_by)
 
     def _rows(self, mode, terms, dtype, axis, x, rows, scale, buffers, acc):
-        kernel = getattr(config.kernels(), "focal_cross_entropy" if terms.gamma else self._kernel)
+        kernel = getattr(config.kernels(), self._kernel)
         value, grad, hess = buffers
         losses = None if value is None else value.reshape(-1) if value.dtype == dtype and value.flags.c_contiguous else np.empty(value.size, dtype)
         for (block, q), (g, h), at in row_slabs([x, rows.probabilities], axis, dtype, [grad, hess]):
             shape = (block.shape[0], block.shape[2])
             part = [None if a is None else a[at].reshape(shape) for a in (rows.indices, rows.row_weight, rows.upstream, losses)]
-            options = (terms.smoothing, terms.gamma or terms.z_loss) if self._kernel == "cross_entropy" else ()
+            options = (terms.smoothing, terms.z_loss, terms.gamma) if self._kernel == "cross_entropy" else ()
             kernel("v" if mode == "p" else mode, block, q if rows.indices is None else part[0], rows.weight, part[1], part[2], terms.ignore_index,
                    *options, scale, part[3], g, h, acc)
         if value is not None and not np.may_share_memory(losses, value):

@@ -20,7 +20,7 @@ _numba.register()
 njit, prange, TypingError = numba.njit, numba.prange, numba.core.errors.TypingError
 
 ALONG = "results of another shape than their input"
-WHOLE = "losses of whole rows: their kernel takes lists of arrays"
+WHOLE = "losses of whole rows that have no plan"
 OUTSIDE = {
     **dict.fromkeys(("crelu", "glu", "maxout", "rrelu"), ALONG),
     **dict.fromkeys(("brier_score", "cosine_embedding_loss", "cosine_similarity", "entropy", "multi_margin_loss",

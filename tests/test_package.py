@@ -184,7 +184,7 @@ print(fl.mse_loss([1.0], [3.0]))
 
 PROTOCOL = (
     "set_num_threads", "get_num_threads", "ufunc", "loss", "total", "softmax", "softmax_backward", "check_targets",
-    "cross_entropy", "focal_cross_entropy", "nll_loss", "ctc", "row_loss", "step", "first_outside",
+    "cross_entropy", "nll_loss", "ctc", "row_loss", "step", "first_outside",
 )  # fmt: skip
 
 

@@ -332,8 +332,10 @@ def evaluated(rule, step, *values, **settings):
     try:
         with np.errstate(all="ignore"):
             formula, scalars = rule(step, *values, **settings)
-            return formula, tuple(map(float, scalars))
-    except (OverflowError, ZeroDivisionError, TypeError) as error:     # TypeError: a power that is complex
+            if complex in map(type, scalars):
+                raise OverflowError("a power of a negative number")
+            return formula, scalars
+    except (OverflowError, ZeroDivisionError) as error:
         raise ValueError(f"lr or another setting is out of range at step {step}: {error}") from None
 
 

@@ -591,22 +591,12 @@ cdef int row_outputs(RowsJob* job, target, class_weight, row_weight, upstream, i
 
 
 def cross_entropy(str mode, x, target, class_weight, row_weight, upstream, ignore_index, double smoothing, double z_loss,
-                  double scale, value, grad, hess, acc):
-    """Cross-entropy of the rows of x (outer, C, inner) against class indices or probabilities."""
+                  double gamma, double scale, value, grad, hess, acc):
+    """Cross-entropy of the rows of x (outer, C, inner) against class indices or probabilities, each class's part times (1 - p)^gamma."""
     cdef RowsJob job
     prepare_rows(&job, x)
     row_outputs(&job, target, class_weight, row_weight, upstream, ignore_index, scale, value, grad, hess)
-    job.rows.smoothing, job.rows.z_loss = smoothing, z_loss
-    run_rows(&job, CROSS_ENTROPY if job.rows.target != NULL and smoothing == 0 else CROSS_ENTROPY_DENSE, is_double(x), <double*> data_of(acc))
-
-
-def focal_cross_entropy(str mode, x, target, class_weight, row_weight, upstream, ignore_index, double smoothing, double gamma,
-                        double scale, value, grad, hess, acc):
-    """The same, each class's part times (1 - p)^gamma."""
-    cdef RowsJob job
-    prepare_rows(&job, x)
-    row_outputs(&job, target, class_weight, row_weight, upstream, ignore_index, scale, value, grad, hess)
-    job.rows.smoothing, job.rows.gamma = smoothing, gamma
+    job.rows.smoothing, job.rows.z_loss, job.rows.gamma = smoothing, z_loss, gamma
     run_rows(&job, CROSS_ENTROPY if job.rows.target != NULL and smoothing == 0 else CROSS_ENTROPY_DENSE, is_double(x), <double*> data_of(acc))
 
 

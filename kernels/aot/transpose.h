@@ -54,7 +54,7 @@ typedef double fl_f64s __attribute__((vector_size(FL_BYTES)));
 
 /* r[i], r[i + k], ... hold, 16 bytes each, what belongs in vectors i, i + k, ... of the result in their order. */
 #if FL_BYTES == 64
-#define FL_QUARTERS(vector, r, out, i, k, n)                                           \
+#define FL_QUARTERS(vector, r, out, i, k)                                           \
     do {                                                                               \
         vector a = (vector)FL_FIRST(r[i], r[i + k]), b = (vector)FL_SECOND(r[i], r[i + k]);             \
         vector c = (vector)FL_FIRST(r[i + 2 * k], r[i + 3 * k]), d = (vector)FL_SECOND(r[i + 2 * k], r[i + 3 * k]); \
@@ -62,10 +62,10 @@ typedef double fl_f64s __attribute__((vector_size(FL_BYTES)));
         out[i + 2 * k] = (vector)FL_EVEN(b, d), out[i + 3 * k] = (vector)FL_ODD(b, d); \
     } while (0)
 #elif FL_BYTES == 32
-#define FL_QUARTERS(vector, r, out, i, k, n) \
+#define FL_QUARTERS(vector, r, out, i, k) \
     (out[i] = (vector)FL_FIRST(r[i], r[i + k]), out[i + k] = (vector)FL_SECOND(r[i], r[i + k]))
 #else
-#define FL_QUARTERS(vector, r, out, i, k, n) (out[i] = r[i])
+#define FL_QUARTERS(vector, r, out, i, k) (out[i] = r[i])
 #endif
 
 enum { FL_W_F32 = FL_BYTES / 4, FL_W_F64 = FL_BYTES / 8 };
@@ -78,7 +78,7 @@ static inline void turn_f32(const fl_f32s *from, fl_f32s *to) {
         r[i] = FL_LOW_2(a, c), r[i + 1] = FL_HIGH_2(a, c), r[i + 2] = FL_LOW_2(b, d), r[i + 3] = FL_HIGH_2(b, d);
     }
     for (int i = 0; i < 4; i++)
-        FL_QUARTERS(fl_f32s, r, to, i, 4, FL_W_F32);
+        FL_QUARTERS(fl_f32s, r, to, i, 4);
 }
 
 static inline void turn_f64(const fl_f64s *from, fl_f64s *to) {
@@ -86,7 +86,7 @@ static inline void turn_f64(const fl_f64s *from, fl_f64s *to) {
     for (int i = 0; i < FL_W_F64; i += 2)
         r[i] = FL_LOW_D(from[i], from[i + 1]), r[i + 1] = FL_HIGH_D(from[i], from[i + 1]);
     for (int i = 0; i < 2; i++)
-        FL_QUARTERS(fl_f64s, r, to, i, 2, FL_W_F64);
+        FL_QUARTERS(fl_f64s, r, to, i, 2);
 }
 
 #else

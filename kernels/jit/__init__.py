@@ -20,7 +20,6 @@ __all__ = [
     "ctc",
     "define",
     "first_outside",
-    "focal_cross_entropy",
     "get_num_threads",
     "loss",
     "name",
@@ -149,27 +148,14 @@ def check_targets(target, n_classes, ignore_index, class_weight, row_weight, sum
 
 
 def cross_entropy(
-    mode, x, target, class_weight, row_weight, upstream, ignore_index, smoothing, z_loss, scale, value, grad, hess, acc
+    mode, x, target, class_weight, row_weight, upstream, ignore_index, smoothing, z_loss, gamma, scale, value, grad, hess, acc
 ):
-    """Cross-entropy of the rows of x (outer, C, inner) against class indices or probabilities."""
-    options = float(smoothing), float(z_loss), 0.0
-    _cross_entropy(x, target, class_weight, row_weight, upstream, ignore_index, options, scale, value, grad, hess, acc)
-
-
-def focal_cross_entropy(
-    mode, x, target, class_weight, row_weight, upstream, ignore_index, smoothing, gamma, scale, value, grad, hess, acc
-):
-    """The same, each class's part times (1 - p)^gamma."""
-    options = float(smoothing), 0.0, float(gamma)
-    _cross_entropy(x, target, class_weight, row_weight, upstream, ignore_index, options, scale, value, grad, hess, acc)
-
-
-def _cross_entropy(x, target, class_weight, row_weight, upstream, ignore_index, options, scale, value, grad, hess, acc):
+    """Cross-entropy of the rows of x (outer, C, inner) against class indices or probabilities, each class's part times (1 - p)^gamma."""
     classes = None if target.dtype == x.dtype else target.astype(np.int64, copy=False)
     probabilities = target if classes is None else None
     arguments = (
         _view(x), _view(probabilities), classes, class_weight, row_weight, upstream,
-        ignore_index, *options, float(scale), value, _view(grad), _view(hess),
+        ignore_index, float(smoothing), float(z_loss), float(gamma), float(scale), value, _view(grad), _view(hess),
     )  # fmt: skip
     _run_rows("cross_entropy", x, arguments, acc=acc)
 
