@@ -59,6 +59,12 @@ def array(name, value, *, boolean=False):
     raise TypeError(f"{name} has dtype {value.dtype}; it must be {wanted} array")
 
 
+def form(value):
+    """The number of axes of an array-like, and the kind of its dtype."""
+    value = value if hasattr(value, "dtype") else np.asarray(value)
+    return value.ndim, value.dtype.kind
+
+
 def contiguous(value, dtype):
     """value as a C-contiguous, aligned array of that native dtype, of at least one axis."""
     value = np.ascontiguousarray(value, dtype=dtype)

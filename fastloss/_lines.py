@@ -169,15 +169,18 @@ class HingeLoss(ElementwiseLoss):
 
     def _run(self, mode, terms, options):
         x, y = check.array("input", terms.arrays["input"]), check.array("target", terms.arrays["target"], boolean=True)
-        if self.of_classes(x, y):
-            terms = Lines("crammer_singer", {"input": x}, y, (self._power,), kind="class", axis=1)
-            return run_lines(mode, terms, options)
+        if self.of_classes(check.form(x), check.form(y)):
+            return run_lines(mode, self.lines(x, y), options)
         return super()._run(mode, terms, options)
+
+    def lines(self, input, target):
+        """The loss of class indices."""
+        return Lines("crammer_singer", {"input": input}, target, (self._power,), kind="class", axis=1)
 
     @staticmethod
     def of_classes(input, target):
-        """Whether an array holds class indices rather than signs."""
-        return target.ndim == np.ndim(input) - 1 and not (target.ndim == 0 and target.dtype.kind == "f")
+        """Whether a target of that form (see check.form) holds class indices rather than signs."""
+        return target[0] == input[0] - 1 and target != (0, "f")
 
 
 class BrierLoss(ElementwiseLoss):

@@ -20,11 +20,8 @@ _numba.register()
 njit, prange, TypingError = numba.njit, numba.prange, numba.core.errors.TypingError
 
 ALONG = "results of another shape than their input"
-WHOLE = "losses of whole rows that have no plan"
 OUTSIDE = {
     **dict.fromkeys(("crelu", "glu", "maxout", "rrelu"), ALONG),
-    **dict.fromkeys(("brier_score", "cosine_embedding_loss", "cosine_similarity", "entropy", "multi_margin_loss",
-                     "multilabel_margin_loss", "pairwise_distance", "triplet_margin_loss"), WHOLE),
     **dict.fromkeys(("adaptive_log_softmax_with_loss", "linear_cross_entropy"), "matrix products in chunks"),
     "ctc_loss": "lists of sequences",
     "optim.clip_grad_norm": "trees of arrays",
@@ -137,6 +134,37 @@ def rows(x, labels, weight, g):
 
 def test_rows():
     check(rows(X, LABELS, WEIGHT, G), by_python(rows, X, LABELS, WEIGHT, G))
+
+
+@njit
+def whole_rows(x, y, z, labels, lists, signs, p, weight, rows):
+    return (
+        fl.multi_margin_loss.value_and_grad(x, labels, weight, p=2, sample_weight=rows), fl.multilabel_margin_loss.value_and_grad(x, lists),
+        fl.cosine_embedding_loss.value_and_grad(x, y, signs, margin=0.1, where=signs > 0), fl.hinge_loss.value_and_grad(x, labels),
+        fl.triplet_margin_loss.value_grad_hess(x, y, z, p=3.0, swap=True), fl.triplet_margin_loss.partial(x, y, z, margin=0.5),
+        fl.entropy(p, axis=0), fl.brier_score.value_and_grad(p, labels), fl.brier_score.value_and_grad(p, p[::-1]), fl.brier_score(p[0], labels[0]),
+        fl.pairwise_distance(x, y[0], p=1.0, keepdims=True), fl.cosine_similarity.backward(x[0], x, y, axis=0), fl.cosine_similarity(x[0], y[0]),
+    )  # fmt: skip
+
+
+CLASSES, SIGNS, LISTS = np.array([0, 4, 1, 2, 1, 3]), np.array([1, -1, 1, 1, -1, -1]), np.tile([0, 3, -1, 1, 1], (6, 1))
+PROBABILITIES = P / P.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_whole_rows(dtype):
+    x, y, z, p, weight, sample_weight = (a.astype(dtype) for a in (X, Y, G, PROBABILITIES, WEIGHT, np.arange(6.0)))
+    arguments = x, y, z, CLASSES, LISTS, SIGNS, p, weight, sample_weight
+    check(whole_rows(*arguments), by_python(whole_rows, *arguments))
+
+
+@pytest.mark.parametrize(("labels", "lists", "signs", "error", "words"), [
+    (CLASSES + 1, LISTS, SIGNS, IndexError, "no class"), (CLASSES, LISTS + 2, SIGNS, IndexError, "neither a class nor -1"),
+    (CLASSES, LISTS, 2 * SIGNS, ValueError, "-1 or 1"), (CLASSES[:3], LISTS, SIGNS, ValueError, "class axis"),
+])  # fmt: skip
+def test_bad_targets_of_whole_rows(labels, lists, signs, error, words):
+    with pytest.raises(error, match=words):
+        whole_rows(X, Y, G, labels, lists, signs, PROBABILITIES, WEIGHT, np.arange(6.0))
 
 
 def test_bad_class_raises_index_error():

@@ -8,7 +8,6 @@ from numba import cfunc, njit, types
 from numba.extending import register_jitable
 
 from .. import _check as check
-from .._lines import HingeLoss
 from ..kernels import jit
 from ..kernels._generated import numba_formulas
 from ..kernels._generated.registry import LOSSES
@@ -33,6 +32,7 @@ from .arrays import (
     mask_of,
     per_row,
     product,
+    same,
     scratch_of,
     shape_of,
     spread,
@@ -127,7 +127,7 @@ def core_of(T):
 
     def core(code, n_inputs, n_gradients, n, sources, sizes, divisor, mask, used, per, batch, params, wanted, targets, reduction):
         """(total, its rounding error, divisor, its error, count, what the value was divided by); sources: inputs, weight, upstream."""
-        kernel, loss, total, _ = code
+        kernel, loss, total = code
         count = n // per
         if used.size:
             count = 0
@@ -189,15 +189,15 @@ def core_of(T):
     return njit(**LEAF)(core)
 
 
-def check_domain(code, values, mask, n, domain): ...
+def check_domain(outside, values, mask, domain): ...
 
 
 @compiled(check_domain)
-def _check_domain(code, values, mask, n, domain):
+def _check_domain(outside, values, mask, domain):
     if is_none(domain):
-        return lambda code, values, mask, n, domain: None
+        return lambda outside, values, mask, domain: None
 
-    def check(code, values, mask, n, domain):
+    def check(outside, values, mask, domain):
         low, high, ends, message = domain
         any_used = mask.size == 0
         for i in range(mask.size):
@@ -206,7 +206,7 @@ def _check_domain(code, values, mask, n, domain):
             return
         found = np.zeros(chunks_of(values.size), np.int64)
         used = address(mask) if mask.size == values.size else 0
-        call_c(code[3], (0, found.size, 0, address(values), used, low, high, ends, address(found), values.size))
+        call_c(outside, (0, found.size, 0, address(values), used, low, high, ends, address(found), values.size))
         keep((values, mask))
         for i in range(found.size):
             if found[i]:
@@ -246,6 +246,8 @@ def _folded(gradient, own, shape, lead):
         return lambda gradient, own, shape, lead: np.full(1, T(gradient.astype(np.float64).sum()), T)
 
     def fold(gradient, own, shape, lead):
+        if same(own.shape, shape):
+            return gradient.reshape(own.shape)
         values, sums = gradient.reshape(-1), np.zeros(product(own.shape))
         for i in range(values.size):
             rest, at, step = i, 0, 1
@@ -285,7 +287,7 @@ def loss_of(T, mode, reduction, n_gradients, of_rows, mean_over_weight, second, 
     unreduced_of, repeat = (without_last, np.repeat) if of_rows else (register_jitable(lambda shape: shape), itself)
     finish = finish_of(mode, single, n_gradients, second)
 
-    def loss(code, n_inputs, arrays, messages, domains, params, weight, where, sample_weight, empty, upstream, buffers, outs):
+    def loss(code, outside, n_inputs, arrays, messages, domains, params, weight, where, sample_weight, empty, upstream, buffers, outs):
         shape = shape_of(arrays[0])
         unreduced = unreduced_of(shape)
         x = elements(arrays[0], T)
@@ -298,9 +300,9 @@ def loss_of(T, mode, reduction, n_gradients, of_rows, mean_over_weight, second, 
         up = full(upstream, unreduced, T, "upstream must broadcast to the shape of the unreduced loss")
         mask, up = repeat(used, per), repeat(up, per)
         factor = weights(weight, repeat(rows, per), shape, T, "weight must broadcast to input's shape")
-        check_domain(code, x, mask, n, domains[0])
-        check_domain(code, y, mask, n, domains[1])
-        check_domain(code, z, mask, n, domains[2])
+        check_domain(outside, x, mask, domains[0])
+        check_domain(outside, y, mask, domains[1])
+        check_domain(outside, z, mask, domains[2])
         sources = (address(x), address(y), address(z), address(factor), address(up))
         sizes = (x.size, y.size, z.size, factor.size, up.size)
         taken = ((sources[0], x.nbytes), (sources[1], y.nbytes), (sources[2], z.nbytes), (address(mask), mask.nbytes))
@@ -328,8 +330,8 @@ def _batch_of(shape):
 
 
 @functools.cache
-def finish_of(mode, single, n_gradients, second):
-    """What a loss returns, from its sums and buffers; second: which argument the second gradient is of."""
+def finish_of(mode, single, n_gradients, second=None):
+    """What a loss returns, from its sums and buffers; second: which argument the second gradient is of, where that one broadcasts."""
     if mode == "p":
         return register_jitable(lambda sums, number, buffers, outs, arrays, shape, unreduced: partial_of(sums))
 
@@ -337,10 +339,8 @@ def finish_of(mode, single, n_gradients, second):
         value = register_jitable(lambda number, buffers, outs, unreduced: deliver(outs[0], buffers[0], unreduced))
     else:
         value = register_jitable(lambda number, buffers, outs, unreduced: deliver_number(outs[0], number))
-    if n_gradients == 1:
-        grad, hess = (register_jitable(_one(k)) for k in (1, 2))
-    else:
-        grad, hess = (register_jitable(_two(k, second)) for k in (1, 3))
+    grad, hess = (_together([_one(k + i) if i == 0 or second is None else _summed(k + i, second) for i in range(n_gradients)])
+                  for k in (1, 1 + n_gradients))
     if mode == "v":
         return register_jitable(lambda sums, number, buffers, outs, arrays, shape, unreduced: value(number, buffers, outs, unreduced))
     if mode == "g":
@@ -353,52 +353,49 @@ def finish_of(mode, single, n_gradients, second):
 
 
 def _one(k):
-    return lambda buffers, outs, arrays, shape: deliver(outs[k], buffers[k], shape)
+    return register_jitable(lambda buffers, outs, arrays, shape: deliver(outs[k], buffers[k], shape))
 
 
-def _two(k, second):
-    after = k + 1
-
-    def pair(buffers, outs, arrays, shape):
-        own = arrays[second]
-        return deliver(outs[k], buffers[k], shape), deliver(outs[after], folded(buffers[after], own, shape, 0), shape_of(own))
-
-    return pair
+def _summed(k, of):
+    return register_jitable(lambda buffers, outs, arrays, shape: deliver(outs[k], folded(buffers[k], arrays[of], shape, 0), shape_of(arrays[of])))
 
 
-def of_classes(x, y):
-    """Whether a hinge's target are class indices."""
-    axes = getattr(getattr(y, "type", None), "ndim", 0)
-    is_float = isinstance(y, float) or (isinstance(y, Argument) and isinstance(y.type, types.Float))
-    return axes == getattr(x.type, "ndim", 0) - 1 and not is_float
+def _together(parts):
+    """One function, which gives what the single one gives, or a tuple of what all give."""
+    if len(parts) == 1:
+        return parts[0]
+    a, b, c = (*parts, None)[:3]
+    if c is None:
+        return register_jitable(lambda *given: (a(*given), b(*given)))
+    return register_jitable(lambda *given: (a(*given), b(*given), c(*given)))
 
 
-def loss(function, mode, nodes):
+def bounds_of(name, domain):
+    """What check_domain takes for a Domain."""
+    return domain and (float(domain.low), float(domain.high), int(domain.only_ends), f"{name} must be {domain.wanted}:")
+
+
+def loss(function, mode, nodes, named):
     """The plan of an elementwise loss."""
     reduction = reduction_of(nodes, mode, function._reductions)
-    names = inspect.signature(function._function).parameters
-    named = terms(function._function, {name: nodes[name] for name in names})
     formula = named.formula or function.__name__
     n_gradients = LOSSES[formula][2]
     arrays = named.arrays
-    if isinstance(function, HingeLoss) and of_classes(*arrays.values()):
-        raise TypeError("target has one axis fewer than input: class indices are not supported inside Numba, signs are")
     inputs = [type_of_input(name, named.arrays[name]) for name in function._inputs]
     T = working(*[t for t in inputs if t is inputs[0] or isinstance(t, types.Array)])
     kinds = {check.same_shape: fitted, check.broadcast: spread, check.without_last_axis: stretched}
     fits = [kinds[function._fits.get(name, check.same_shape)] for name in arrays][1:]
     messages = [f"{name} does not fit input's shape" for name in arrays][1:]
-    domains = [(float(d.low), float(d.high), int(d.only_ends), f"{name} must be {d.wanted}:") if (d := function._domains.get(name)) else None
-               for name in arrays]
+    domains = [bounds_of(name, function._domains.get(name)) for name in arrays]
     outs = outs_of(nodes.get("out"), mode, n_gradients)
     outs = (outs[0], *outs[1], *outs[2], None, None)[:5]
     buffers = outs if n_gradients == 1 else (outs[0], None, None, None, None)
     second = list(arrays).index(function._inputs[-1])
     call = loss_of(T, mode, reduction, n_gradients, function._of_rows, function._mean_over_weight, second, (*fits, fitted)[:2])
-    code = (Symbol(jit._element_kernel(formula, 'v' if mode == 'p' else mode, np.dtype(T).itemsize)), *(driver(name, T) for name in DRIVERS))
+    code = (Symbol(jit._element_kernel(formula, 'v' if mode == 'p' else mode, np.dtype(T).itemsize)), driver("loss", T), driver("total", T))
     pad = 3 - len(arrays)
     return Apply(
-        call, code, len(arrays), (*arrays.values(), *[None] * pad), (*messages, *[""] * pad), (*domains, *[None] * pad),
+        call, code, driver("outside", T), len(arrays), (*arrays.values(), *[None] * pad), (*messages, *[""] * pad), (*domains, *[None] * pad),
         (*map(number_of, named.params), 0.0, 0.0)[:2], named.weight, nodes.get("where"), nodes.get("sample_weight"), number_of(nodes.get("empty", np.nan)),
         nodes.get("upstream"), buffers, outs,
     )  # fmt: skip

@@ -8,11 +8,12 @@ from numba.core import types
 
 from .. import optim
 from .._activation import Activation
-from .._lines import HingeLoss
-from .._loss import COMMON, ElementwiseLoss, Options, RowLoss
-from . import elementwise, rows
+from .._lines import BrierLoss, HingeLoss, LineLoss, Lines, RowFunction
+from .._loss import COMMON, ElementwiseLoss, Options, RowLoss, RowTerms, Terms
+from . import elementwise, lines, rows
 from . import optim as steps
 from .nodes import Argument
+from .trace import Checks, terms
 
 family = import_module("fastloss.softmax")          # fastloss.softmax is the function
 MODES = {"__call__": "v", "value_and_grad": "vg", "value_grad_hess": "vgh", "grad": "g", "partial": "p"}
@@ -20,16 +21,17 @@ MODES = {"__call__": "v", "value_and_grad": "vg", "value_grad_hess": "vgh", "gra
 
 def signature(function, method):
     """The arguments of a method of a public function."""
-    if isinstance(function, Activation):
+    if isinstance(function, Activation | RowFunction):
         own = list(function.__signature__.parameters.values())
         if method.startswith("backward"):
-            g = inspect.Parameter("g", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-            own = [g, *own] if method == "backward" else [g, *own[:-2]]
+            without = () if method == "backward" else ("out", "where")
+            own = [inspect.Parameter("g", inspect.Parameter.POSITIONAL_OR_KEYWORD), *(p for p in own if p.name not in (*without, "keepdims"))]
         return inspect.Signature(own)
     if hasattr(function, "value_and_grad") and method in MODES:
         own = inspect.signature(function._function).parameters.values()
         common = COMMON[MODES[method]] if "reduction" in function.__signature__.parameters else ()
-        further = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=Options._field_defaults[n]) for n in common]
+        defaults = Options._field_defaults | {"reduction": function._reduction}
+        further = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=defaults[n]) for n in common]
         return inspect.Signature([*own, *further])
     if method == "__call__":
         return inspect.signature(function)
@@ -66,11 +68,23 @@ def plan(function, method, arguments):
     return make(function, MODES.get(method, method), {name: node(name, i, typ) for i, (name, typ) in enumerate(arguments.items())})
 
 
+LOSSES = {Terms: elementwise.loss, RowTerms: rows.row_loss, Lines: lines.line_loss}
+
+
+def loss(function, mode, nodes):
+    """The plan of a loss, by what its function names."""
+    own = inspect.signature(function._function).parameters
+    named = terms(function._function, {name: nodes[name] for name in own})
+    if isinstance(function, HingeLoss):
+        if function.of_classes(*map(Checks().form, named.arrays.values())):
+            named = function.lines(**named.arrays)
+    return LOSSES[type(named)](function, mode, nodes, named)
+
+
 PLANS = {
     Activation: elementwise.activation,
-    ElementwiseLoss: elementwise.loss,
-    HingeLoss: elementwise.loss,
-    RowLoss: rows.row_loss,
+    **dict.fromkeys((ElementwiseLoss, HingeLoss, BrierLoss, RowLoss, LineLoss), loss),
+    RowFunction: lines.row_function,
     family.softmax: rows.softmax,
     family.log_softmax: rows.softmax,
     family.softmin: rows.softmax,

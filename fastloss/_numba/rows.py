@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from numba import cfunc, njit, types
+from numba import cfunc, njit, typeof, types
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import register_jitable
 
@@ -40,7 +40,7 @@ from .elementwise import (
     working,
 )
 from .nodes import Apply, Argument, Symbol
-from .trace import terms
+from .trace import Checks
 
 LOSS = types.void(*[I] * 10, D, D, D, D, *[I] * 10)
 DRIVERS = {
@@ -278,13 +278,45 @@ def class_axis(ndim, axis):
     return 0 if ndim == 1 and axis == 1 else axis
 
 
+@register_jitable
+def row_weights(where, sample_weight, unreduced, n_rows, T):
+    """The mask of the rows, and for each its weight, 0 where it takes no part; empty for None."""
+    mask = mask_of(where, unreduced, "where must broadcast to the shape of the unreduced loss")
+    rows = per_row(sample_weight, unreduced, T, "sample_weight must have one weight per row")
+    if mask.size and not rows.size:
+        rows = np.ones(n_rows, T)
+    for i in range(mask.size):
+        rows[i] = rows[i] if mask[i] else 0
+    return mask, rows
+
+
+@register_jitable
+def row_sums(rows, n_rows):
+    """The sum of the weights of rows, and how many take part."""
+    if rows.size == 0:
+        return np.full(2, float(n_rows))
+    high, low = accumulate(0.0, 0.0, rows)
+    return np.array([high + low, float(np.count_nonzero(rows))])
+
+
+@register_jitable
+def check_classes(check, target, n_classes, ignore_index, class_weight, rows, n_rows):
+    """The same sums, of the rows whose target is not ignore_index; the first that is no class is an error."""
+    sums = np.zeros(3)
+    call_c(check, (n_rows, n_classes, address(target), ignore_index, address(class_weight), address(rows), address(sums)))
+    if sums[2] >= 0:
+        raise IndexError("target holds an index that is no class: its flat position, the index, the number of classes are",
+                         int(sums[2]), target[int(sums[2])], n_classes)
+    return sums
+
+
 @functools.cache
 def row_loss_of(T, mode, reduction, dense):
     """The compiled loss of rows; dense: of probabilities."""
     size, single = np.dtype(T).itemsize, reduction == NONE and "v" in mode
     new_value = buffer if single else nothing
     new_grad, new_hess = buffer if "g" in mode else nothing, buffer if "h" in mode else nothing
-    finish = finish_of(mode, single, 1, 0)
+    finish = finish_of(mode, single, 1)
 
     def loss(code, check, x, target, probabilities, weight, ignore_index, axis, smoothing, z_loss, gamma, where, sample_weight, empty, upstream, outs):
         shape = shape_of(x)
@@ -299,26 +331,9 @@ def row_loss_of(T, mode, reduction, dense):
             raise ValueError("target must be of input's shape without its class axis")
         if ws.size and ws.size != n_classes:
             raise ValueError("weight must have one weight per class")
-        mask = mask_of(where, unreduced, "where must broadcast to the shape of the unreduced loss")
-        rows = per_row(sample_weight, unreduced, T, "sample_weight must have one weight per row")
-        if mask.size and not rows.size:
-            rows = np.ones(n_rows, T)
-        for i in range(mask.size):
-            rows[i] = rows[i] if mask[i] else 0
+        _, rows = row_weights(where, sample_weight, unreduced, n_rows, T)
         up = full(upstream, unreduced, T, "upstream must broadcast to the shape of the unreduced loss")
-        sums = np.zeros(3)
-        if dense:
-            low = 0.0
-            for i in range(rows.size):
-                sums[0], low = accumulate(sums[0], low, rows[i : i + 1])
-                sums[1] += rows[i] != 0
-            sums[0] = sums[0] + low if rows.size else n_rows
-            sums[1] = sums[1] if rows.size else n_rows
-        else:
-            call_c(check, (n_rows, n_classes, address(ts), ignore_index, address(ws), address(rows), address(sums)))
-            if sums[2] >= 0:
-                raise IndexError("target holds an index that is no class: its flat position, the index, the number of classes are",
-                                 int(sums[2]), ts[int(sums[2])], n_classes)
+        sums = row_sums(rows, n_rows) if dense else check_classes(check, ts, n_classes, ignore_index, ws, rows, n_rows)
         divide_by = sums[0] if reduction == 0 else 1.0
         taken = ((address(xs), xs.nbytes), (address(qs), qs.nbytes), (address(rows), rows.nbytes), (address(ts), ts.nbytes))
         value = new_value(outs[0], unreduced, T, taken, "out must be of the shape of the result")
@@ -347,21 +362,25 @@ def row_loss_of(T, mode, reduction, dense):
     return njit(**LEAF)(loss)
 
 
-def row_loss(function, mode, nodes):
+def index_axes(target):
+    """The number of axes of class indices."""
+    typ = target.type if isinstance(target, Argument) else typeof(target)
+    kind = getattr(typ, "dtype", typ)
+    if not isinstance(kind, types.Integer) or kind == types.uint64:
+        raise TypeError(f"target has type {typ}; class indices must be integers up to int64, and probabilities must have input's shape")
+    return getattr(typ, "ndim", 0)
+
+
+def row_loss(function, mode, nodes, named):
     """The plan of cross_entropy, its focal form, or nll_loss."""
     reduction = reduction_of(nodes, mode)
-    named = terms(function._function, {name: nodes[name] for name in nodes if name in function._function.__code__.co_varnames})
     x, y = type_of_input("input", named.input), named.target
     T, ndim = working(x), getattr(x, "ndim", 0)
     if ndim == 0:
         raise TypeError("input has no axis; it must have one of classes")
-    typ = y.type if isinstance(y, Argument) else types.int64
-    kind, axes = getattr(typ, "dtype", typ), getattr(typ, "ndim", 0)
-    dense = function._dense and axes == ndim and isinstance(kind, types.Float)
-    if not dense and (not isinstance(kind, types.Integer) or kind == types.uint64):
-        raise TypeError(f"target has type {typ}; class indices must be integers up to int64, and probabilities must have input's shape")
-    if not dense and axes != ndim - 1:
-        raise ValueError(f"target has {axes} axes; it must have input's without that of the classes, {ndim - 1}")
+    dense = function._dense and Checks().form(y) == (ndim, "f")
+    if not dense and index_axes(y) != ndim - 1:
+        raise ValueError(f"target has {index_axes(y)} axes; it must have input's without that of the classes, {ndim - 1}")
     if dense and named.ignore_index != -100:
         raise ValueError("ignore_index means nothing for probabilities: use where=")
     outs = outs_of(nodes.get("out"), mode, 1)

@@ -31,6 +31,12 @@ class Checks:
             return self.number(name, value, wanted, test)
         return _check.parameter(name, value, wanted, test)
 
+    def form(self, value):
+        if not isinstance(value, Argument):
+            return _check.form(value)
+        dtype = getattr(value.type, "dtype", value.type)
+        return getattr(value.type, "ndim", 0), "f" if isinstance(dtype, types.Float) else "i" if isinstance(dtype, types.Integer) else "b"
+
     def integer(self, name, value):
         if isinstance(value, Argument):
             if not isinstance(value.type, types.Integer):

@@ -11,7 +11,7 @@ from .custom import define
 from .layout import BLOCK, CHUNK, CTC_FRAME, CTC_ROWS, LOSS_SCRATCH_BYTES, SCRATCH_BYTES, ctc_width
 from .primitives import float32, float64, kernel_address
 from .sums import accumulate
-from .threads import get_num_threads, native, run, set_num_threads
+from .threads import address, get_num_threads, native, run, set_num_threads
 from .ufuncs import make_ufunc
 
 __all__ = [
@@ -77,18 +77,17 @@ def loss(formula, mode, params, inputs, weight, mask, upstream, scale, outputs, 
 
     Inputs after the first, weight and upstream may be shorter: they repeat.
     """
-    x = inputs[0]
+    x, given = inputs[0], (*inputs, weight, upstream)
     kernel = _element_kernel(formula, mode, x.itemsize)
-    sources = np.array([0 if a is None else a.ctypes.data for a in (*inputs, weight, upstream)])
-    periods = np.array([0 if a is None or a.size == x.size else a.size for a in (*inputs, weight, upstream)])
-    targets = np.array([0 if a is None else a.ctypes.data for a in outputs])
-    taken = {0, *sources.tolist()}
-    direct = sum(1 << k for k, address in enumerate(targets.tolist()) if address not in taken)
-    partials = np.zeros((-(-x.size // CHUNK), 2))
+    sources, targets = [*map(address, given)], [*map(address, outputs)]
+    periods = [0 if a is None or a.size == x.size else a.size for a in given]
+    direct = sum(1 << k for k, target in enumerate(targets) if target and target not in sources)
+    words, partials = np.array(sources + periods + targets), np.zeros((-(-x.size // CHUNK), 2))
+    at, length = address(words), 8 * len(given)
     run(
         _kernel("loss", x), len(partials), x.size, LOSS_SCRATCH_BYTES,
-        kernel.address, sources, periods, len(inputs), len(outputs), mask, np.array((scale, *params), np.float64),
-        targets, WANTED[len(outputs) // 2][mode], direct, partials, x.size, keep=(inputs, weight, upstream, outputs),
+        kernel.address, at, at + length, len(inputs), len(outputs), mask, np.array((scale, *params)),
+        at + 2 * length, WANTED[len(outputs) // 2][mode], direct, partials, x.size, keep=(words, given, outputs),
     )  # fmt: skip
     _accumulate(acc, partials)
 
@@ -214,10 +213,8 @@ def row_loss(
     """A loss of contiguous rows (n, C) against int64 targets; value, grads, hesses are filled, acc gains the sum."""
     x = inputs[0]
     n_rows, n_classes = x.shape
-    chunk = 1
-    while 2 * chunk * n_classes <= layout.CHUNK // 4 and chunk < n_rows:
-        chunk *= 2
-    arrays = [tuple((*map(native, group or ()), 0, 0, 0)[:3]) for group in (inputs, grads, hesses)]
+    chunk = layout.line_chunk(n_rows, n_classes)
+    arrays = [(*map(address, group or ()), 0, 0, 0)[:3] for group in (inputs, grads, hesses)]
     params = (*map(float, params), 0.0, 0.0, 0.0, 0.0)[:4]
     partials = np.zeros((-(-n_rows // chunk), 2))
     if op == "multilabel_margin":
@@ -244,7 +241,7 @@ def row_loss(
 def step(formula, tensors, grads, params):
     """One optimizer step over Tensors and their gradients, in one parallel region."""
     kernel = _element_kernel(formula, "update", tensors.itemsize)
-    addresses = np.insert(tensors.addresses, 1, [g.ctypes.data for g in grads], axis=1)
+    addresses = np.insert(tensors.addresses, 1, [*map(address, grads)], axis=1)
     run(
         _kernel("step", grads[0]), len(tensors.pieces), tensors.elements, SCRATCH_BYTES, kernel.address, addresses,
         addresses.shape[1], tensors.pieces, np.array(params, np.float64), keep=(tensors, grads), interruptible=False,

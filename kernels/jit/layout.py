@@ -62,6 +62,15 @@ LINE_SCRATCH = 8 * (LANES * LINE_TILES + 9 * LINE_TILE)
 
 
 @register_jitable
+def line_chunk(n_rows, n_classes):
+    """How many rows make a chunk."""
+    chunk = 1
+    while 2 * chunk * n_classes <= CHUNK // 4 and chunk < n_rows:
+        chunk *= 2
+    return chunk
+
+
+@register_jitable
 def row_layout(n_classes, itemsize):
     """Of rows of so many classes: rows of a tile, its width, the scratch for four tiles, rows of a chunk."""
     if n_classes < SHORT:
