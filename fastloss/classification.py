@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import numpy as np
-
 from . import _check as check
 from ._linear import AdaptiveLayer, AdaptiveLoss, LinearLoss, LinearTerms
 from ._lines import BrierLoss, LineLoss, Lines

@@ -1,7 +1,6 @@
 """Elementwise losses and activations."""
 
 import functools
-import inspect
 
 import numpy as np
 from numba import cfunc, njit, types
