@@ -456,9 +456,9 @@ def numba_loop(loop, dtype):
 
 CUDA_LOOP = """
 
-def {name}(n, {arguments}):
-{constants}    step = cuda.gridDim.x * cuda.blockDim.x
-{start}    for begin in range(cuda.grid(1), n, FLIGHT * step):
+def {name}({arguments}):
+{constants}    step = {step}
+{start}    for begin in range({first}, n, FLIGHT * step):
         for k in range(FLIGHT):
             i = begin + k * step
             if i < n:
@@ -504,19 +504,20 @@ def cuda_loop(loop, dtype):
     """A kernel over elements: FLIGHT of each operand are asked for before the first is computed with."""
     f, writes = loop.formula, loop.writes
     inputs = [n for _, n in loop.arrays if n not in writes or f.role == "step"]
-    names = dict(name=f"{f.name}_{loop.mode}_{dtype}", constants="", start="", condition="", end="")
+    names = dict(name=f"{f.name}_{loop.mode}_{dtype}", constants="", start="", condition="", end="", first="cuda.grid(1)",
+                 step="cuda.gridDim.x * cuda.blockDim.x")
     kept = "".join(f"    {n}_kept = cuda.local.array(FLIGHT, {dtype})\n" for n in inputs)
     call = ", ".join([f"{n}_kept[k]" for n in f.arrays] + list(f.scalars))
     body = [f"r = {f.base}_{dtype}({call})"]
     if f.role == "activation":
-        arguments = [a for n in inputs for a in operand(n)] + ["out", *operand("mask")] + [f"{n}_number" for n in inputs]
+        arguments = ["n"] + [a for n in inputs for a in operand(n)] + ["out", *operand("mask")] + [f"{n}_number" for n in inputs]
         load = [f"{n}_kept[k] = read_{dtype}({n}, {n}_each, {n}_period, {n}_number, i)" for n in inputs]
         names["condition"] = " and used_at(mask, mask_each, mask_period, i)"
         expression = writes["out"].replace("g[i]", "g_kept[k]")
         body += [f"pointer(out, {dtype})[i] = {expression}"]
     elif f.role == "loss":
         factors = ("weight", "rows", "upstream")
-        arguments = [a for n in (*inputs, *factors, "mask") for a in operand(n)] + [*writes, *["partials"] * ("value" in writes)]
+        arguments = ["n"] + [a for n in (*inputs, *factors, "mask") for a in operand(n)] + [*writes, *["partials"] * ("value" in writes)]
         arguments += ["divisor", "scale", *(f"{n}_{word}" for n in inputs for word in ("number", "low", "high")), *f.scalars]
         load = [f"{n}_kept[k] = within_{dtype}(read_{dtype}({n}, {n}_each, {n}_period, {n}_number, i), {n}_low, {n}_high)" for n in inputs]
         names["constants"] = "".join(f"    {n} = {dtype}({n})\n" for n in f.scalars)
@@ -531,6 +532,15 @@ def cuda_loop(loop, dtype):
             body += [f"factor = {dtype}(scale) * factor * read_{dtype}(upstream, upstream_each, upstream_period, 1.0, i)"]
         body += [f"pointer({n}, {dtype})[i] = select(used, factor * {e.removeprefix('scale * ')}, {dtype}(0))"
                  for n, e in writes.items() if n != "value"]
+    elif "scale" in f.scalars:
+        arguments = ["grads", "table", *f.scalars, "norm", "max_norm"]
+        load = [f"{n}_kept[k] = {n}[i]" for n in inputs]
+        names |= {"first": "start", "step": "i64(cuda.blockDim.x)"}
+        names["constants"] = "    scale = clipped(scale, norm, max_norm)\n" + "".join(f"    {n} = {dtype}({n})\n" for n in f.scalars)
+        width = len(writes) + 2
+        places = "".join(f"    {n} = pointer(row[{k + 2}], {dtype})\n" for k, n in enumerate(writes))
+        names["start"] = f"    tensor, start, n = piece_of(table, {width})\n    grad, row = pointer(nth(grads, tensor), {dtype}), pointer(table + {8 * width} * tensor, i64)\n{places}"
+        body += [f"{n}[i] = {e}" for n, e in writes.items()]
     else:
         return ""
     body = "\n".join(body).replace("\n", "\n" + 16 * " ")
@@ -622,7 +632,7 @@ def generate(formulas):
     loops = [(loop, d) for fs in registry.values() for f in fs for loop in loops_of(f) for d in DTYPES]
     numba_functions = "".join(numba_function(*t[:3]) for t in translated)
     known = {f.base: [g for g in formulas if g.base == f.base] for f in formulas}
-    cuda_kernels = kernels_of("cuda", "teams", "elementwise", "rows")
+    cuda_kernels = kernels_of("cuda", "teams", "elementwise", "rows", "optim")
     return {
         "registry.py": registry_text(registry, known),
         "formulas.pxi": CYTHON_HEADER

@@ -4,7 +4,9 @@ The simulator is chosen before Numba is imported, so one test runs this file aga
 device array stands at addresses that the host cannot read: a read of it ends the process.
 """
 
+import inspect
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +17,7 @@ import pytest
 import fastloss as fl
 from fastloss._loss import COMMON
 from tests.cases import SCENARIOS, scaled
+from tests.optimizers import RULES
 from tests.oracle import oracle
 from tests.ulp import assert_close
 
@@ -36,7 +39,7 @@ def test_in_the_simulator():
 
 
 def to_device(value):
-    return cuda.to_device(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+    return cuda.to_device(np.asarray(value, order="C")) if isinstance(value, np.ndarray) else value
 
 
 def shorter(scenario, dtype):
@@ -46,6 +49,11 @@ def shorter(scenario, dtype):
         cut = lambda a: a[:LONGEST] if isinstance(a, np.ndarray) and a.ndim else a
         arguments, keywords = tuple(map(cut, arguments)), {name: cut(a) for name, a in keywords.items()}
     return arguments, keywords
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
 
 
 @pytest.fixture
@@ -158,6 +166,115 @@ def test_rows(scenario, no_copies):
     np.testing.assert_allclose((a.loss_sum, a.weight_sum), (b.loss_sum, b.weight_sum), rtol=1e-5)
 
 
+def tensors(rng):
+    """More than one launch takes, of both dtypes, one of them empty."""
+    shapes = ((3, 4), np.float32), ((11,), np.float64), ((0, 2), np.float32), ((), np.float32), ((2,), np.float32)
+    return {f"p{k}": np.asarray(rng.standard_normal(shape), dtype) for k, (shape, dtype) in enumerate(shapes)}
+
+
+def values(arrays):
+    return {name: np.asarray(a if isinstance(a, np.ndarray | np.generic) else a.copy_to_host()) for name, a in arrays.items()}
+
+
+def all_same(got, want, limit, what):
+    assert got.keys() == want.keys()
+    for name, a in values(got).items():
+        if a.dtype.kind == "f":
+            same(a, want[name], limit, f"{what}[{name}]")
+        else:
+            np.testing.assert_array_equal(a, want[name], what)
+
+
+@on_a_device
+class TestOptimizers:
+    @pytest.mark.parametrize(("rule", "number"), [(r, n) for r in RULES if r.elementwise for n in sorted({0, len(r.settings) - 1})],
+                             ids=lambda v: getattr(v, "name", v))
+    def test_steps(self, rule, number, no_copies, rng):
+        """Three steps; in the second a parameter has no gradient, in the third their norm is clipped."""
+        host = tensors(rng)
+        device = {name: to_device(a) for name, a in host.items()}
+        make = getattr(fl.optim, rule.name)
+        a, b = make(host, ema=0.75, **rule.settings[number]), make(device, ema=0.75, **rule.settings[number])
+        for k, options in enumerate(({}, {"grad_scale": 0.5}, {"max_norm": 0.25})):
+            grads = {name: None if (k, name) == (1, "p1") else g for name, g in tensors(rng).items()}
+            a.step(grads, **options)
+            no_copies(b.step, {name: g if g is None else to_device(g) for name, g in grads.items()}, **options)
+        all_same(device, host, 8, "param")
+        all_same(b.ema, a.ema, 8, "ema")
+        all_same(b.state_dict(), a.state_dict(), 8, "state")
+
+    @pytest.mark.parametrize("rule", [r for r in RULES if r.step], ids=lambda r: r.name)
+    def test_functions(self, rule, no_copies, rng):
+        f, settings = getattr(fl.optim, rule.step), {"lr": 0.125, "step": 2}
+        n = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in inspect.signature(f).parameters.values())
+        host = [np.abs(rng.standard_normal(5)) for _ in range(n)]
+        device = list(map(to_device, host))
+        f(*host, **settings)
+        assert no_copies(f, *device, **settings) is None
+        for k, (d, h) in enumerate(zip(device, host, strict=True)):
+            same(d.copy_to_host(), h, 8, f"{rule.step}[{k}]")
+
+    def test_strides_halves_and_overlaps(self, no_copies, rng):
+        """Columns are updated in place and what lies between them stays; a gradient may be half as wide, or a parameter itself."""
+        host = rng.standard_normal((4, 6)).astype(np.float32)
+        device, grad = to_device(host), rng.standard_normal((4, 3)).astype(np.float16)
+        a, b = fl.optim.Adam([host[:, ::2], host[0, 1::2]]), fl.optim.Adam([device[:, ::2], device[0, 1::2]])
+        a.step([grad, host[0, 1::2]])
+        b.step([to_device(grad), device[0, 1::2]])
+        same(device.copy_to_host(), host, 4, "param")
+
+    def test_state_goes_both_ways(self, rng):
+        host = tensors(rng)
+        device = {name: to_device(a) for name, a in host.items()}
+        a, b = fl.optim.RMSprop(host, momentum=0.5), fl.optim.RMSprop(device, momentum=0.5)
+        a.step(tensors(rng))
+        b.load_state_dict(a.state_dict())
+        for name, array in a.state_dict().items():
+            np.testing.assert_array_equal(b.state_dict()[name], array)
+        with pytest.raises(TypeError, match="state_dict"):
+            pickle.dumps(b)
+
+    @pytest.mark.parametrize("p", [1, 2, 3.5, np.inf])
+    def test_clip_grad_norm(self, p, no_copies, rng):
+        host = {name: g.astype(np.float16) if name == "p0" else g for name, g in tensors(rng).items()}
+        device = {name: to_device(g) for name, g in host.items()}
+        norm, want = no_copies(fl.optim.clip_grad_norm, device, 0.5, p), fl.optim.clip_grad_norm(host, 0.5, p)
+        same(norm.copy_to_host(), want, 16, "norm")
+        all_same(device, host, 2, "grads")
+
+    @pytest.mark.parametrize("p", [2, np.inf])
+    @pytest.mark.parametrize("bad", [np.nan, np.inf])
+    def test_norms_that_are_not_finite(self, p, bad, rng):
+        host = rng.standard_normal(9)
+        host[4] = bad
+        device = to_device(host)
+        with pytest.raises(RuntimeError, match="error_if_nonfinite"):
+            fl.optim.clip_grad_norm(device, 1.0, p, error_if_nonfinite=True)
+        np.testing.assert_array_equal(device.copy_to_host(), host)
+        np.testing.assert_array_equal(fl.optim.clip_grad_norm(device, 1.0, p).copy_to_host(), fl.optim.clip_grad_norm(host, 1.0, p))
+        np.testing.assert_array_equal(device.copy_to_host(), host)
+
+    def test_errors(self):
+        param, other = np.zeros((2, 2), np.float32), np.zeros(3)
+        device = to_device(param)
+        for name in ("Adafactor", "LBFGS", "Muon", "SparseAdam"):
+            with pytest.raises(TypeError, match=f"{name} takes no arrays on a CUDA device"):
+                getattr(fl.optim, name)([device])
+        with pytest.raises(TypeError, match=r"params\[1\] is a ndarray; it must be on the device"):
+            fl.optim.SGD([device, other])
+        with pytest.raises(ValueError, match=r"params\[1\] overlaps params\[0\]"):
+            fl.optim.SGD([device, device[1:]])
+        with pytest.raises(TypeError, match="dtype float16"):
+            fl.optim.SGD(to_device(param.astype(np.float16)))
+        opt = fl.optim.SGD([device])
+        for grad, error, message in (
+            (param, TypeError, "on the device"), (to_device(other), ValueError, "shape"), (to_device(param.astype(float)), ValueError, "dtype"),
+        ):  # fmt: skip
+            with pytest.raises(error, match=message):
+                opt.step([grad])
+        assert opt.state_dict()["step"] == 0
+
+
 @on_a_device
 class TestErrors:
     def test_bad_class_index(self, no_copies):
@@ -183,6 +300,17 @@ class TestErrors:
             fl.logsumexp(x, 1, return_sign=True)
         with pytest.raises(NotImplementedError, match="ctc_loss"):
             fl.ctc_loss(x, x, [1], [1])
+
+    def test_scalars_and_scalar_masks(self, no_copies):
+        x = np.arange(-2.0, 2)
+        for y in (1.0, np.array(1.0)):
+            same(no_copies.host(no_copies(fl.mse_loss, x, y)), fl.mse_loss(x, y), 2, y)
+        for where in (True, np.True_, False):
+            got = no_copies(fl.mse_loss.value_and_grad, x, 1.0, where=where, empty=7.0)
+            same(no_copies.host(got), fl.mse_loss.value_and_grad(x, 1.0, where=where, empty=7.0), 2, where)
+        assert not no_copies(fl.elu, x, where=False).copy_to_host().any()
+        with pytest.raises(TypeError, match="where is a ndarray; it must be on the device"):
+            fl.elu(to_device(x), where=np.ones(4, bool))
 
     def test_outside_a_domain(self):
         got = fl.binary_cross_entropy(to_device(np.array([0.5, 2.0])), to_device(np.ones(2)), reduction="none").copy_to_host()
@@ -218,6 +346,29 @@ class TestArrays:
     def test_masked_activation(self, no_copies):
         x, mask = np.arange(-3.0, 3), np.arange(6) % 2 == 0
         same(no_copies.host(no_copies(fl.elu, x, where=mask)), fl.elu(x, where=mask), 2, "where")
+
+
+@pytest.mark.skipif(cuda is not None, reason="there is a device")
+def test_without_a_device():
+    """One message, whatever is called; arrays on the host do not mind."""
+    driver = "need a CUDA driver, and a device"
+    if "numba_cuda" not in oracle("numba.cuda").__file__:       # Numba's own, where no site file puts the package's in its place
+        driver = "pip install"
+    text = """
+import numpy as np, fastloss as fl
+class Far:
+    __cuda_array_interface__ = {"shape": (2,), "typestr": "<f4", "data": (4096, False), "version": 3}
+for call in (lambda: fl.relu(Far()), lambda: fl.mse_loss(Far(), Far()), lambda: fl.softmax(Far()), lambda: fl.optim.SGD([Far()])):
+    try:
+        call()
+    except (ImportError, RuntimeError) as error:
+        print(error)
+assert fl.relu(np.ones(2)).all()
+"""
+    for hidden, message in (("", driver), ("import sys; sys.modules['numba.cuda'] = None", "pip install 'fastloss[cuda]'")):
+        done = subprocess.run([sys.executable, "-c", hidden + text], env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert [message in line for line in done.stdout.splitlines()] == [True] * 4, done.stdout
 
 
 def test_common_arguments_are_known():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastloss as fl
-from fastloss.optim import _base as base
+from fastloss.optim import _memory as memory
 
 from . import reference_optim as textbook
 from .optimizers import CASES, RULES
@@ -367,9 +367,9 @@ def test_an_interrupted_step_is_finished(backend, rng, monkeypatch, call):
     whole, cut = params(), params()
     opts = optim.Adam(whole), optim.Adam(cut)
     opts[0].step(grads)
-    kernels = base.kernels()
+    kernels = memory.kernels()
     interrupted = Interrupted()
-    monkeypatch.setattr(base, "kernels", lambda: interrupted)
+    monkeypatch.setattr(memory, "kernels", lambda: interrupted)
     with pytest.raises(KeyboardInterrupt):
         opts[1].step(grads)
     monkeypatch.undo()
@@ -385,7 +385,7 @@ def test_a_step_that_cannot_start_changes_nothing(monkeypatch):
 
     param = np.ones(9)
     opt = optim.Adam(param)
-    monkeypatch.setattr(base, "kernels", Full)
+    monkeypatch.setattr(memory, "kernels", Full)
     with pytest.raises(MemoryError):
         opt.step(np.ones(9))
     assert opt.state_dict()["step"] == 0 and (param == 1).all()

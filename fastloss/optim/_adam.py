@@ -517,6 +517,7 @@ class SparseAdam(Optimizer):
            [-0.5, -0.5]])
     """
 
+    _of_elements = False
     _states = ("exp_avg", "exp_avg_sq")
     _checks = {"lr": _check.positive_schedule, "eps": _check.positive}
 

@@ -57,7 +57,7 @@ class Adagrad(Optimizer):
     ):  # fmt: skip
         self._start(params, locals())
         for total in self._state["sum"]:
-            total.fill(initial_accumulator_value)
+            self._memory.fill(total, initial_accumulator_value)
 
 
 def adagrad_step(param, grad, state_sum, *, step, lr, lr_decay=0, weight_decay=0, eps=1e-10, maximize=False):

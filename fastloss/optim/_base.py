@@ -8,24 +8,12 @@ from operator import itemgetter
 import numpy as np
 
 from .._config import compiled, kernels
-from ..kernels.tensors import Tensors
 from . import _check
 from ._check import NATIVE
-from ._clip import clip_factor, total_norm
+from ._memory import Host, memory_of
 from ._tree import kind, leaves, matched, names
 
 _engine = compiled()
-
-
-def _order(array):
-    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
-
-
-def _flat(array, order):
-    """The elements in `order`, aligned and native: a view where there is one."""
-    if not (array.flags.aligned and array.dtype.isnative):
-        array = array.astype(NATIVE[array.dtype])
-    return array.ravel(order)
 
 
 def _finish(calls):
@@ -61,9 +49,8 @@ class _Group:
 
     __slots__ = "members", "tensors", "updates"
 
-    def __init__(self, members, rows, updates):
-        self.members, self.updates = members, updates
-        self.tensors = Tensors(rows)
+    def __init__(self, members, tensors, updates):
+        self.members, self.tensors, self.updates = members, tensors, updates
 
 
 class Optimizer:
@@ -77,6 +64,7 @@ class Optimizer:
     _states = ()  # names of the states that are like their parameter
     _settled = inf  # updates after which a parameter's age changes nothing
     _checks = {}  # of settings for which they differ from other optimizers'
+    _of_elements = True  # whether arrays on a device are taken
     maximize = False
     ema_decay = None
 
@@ -99,49 +87,47 @@ class Optimizer:
         if len({*map(str, self._keys or ())}) < len(self._keys or ()):
             raise ValueError(f"params has keys {self._keys}; they must differ as text")
         labels = names("params", self._keys)
-        self._params = list(map(_check.writable, arrays, labels))
+        self._memory = memory_of(arrays)
+        if not (self._of_elements or self._memory is Host):
+            raise TypeError(f"{type(self).__name__} takes no arrays on a CUDA device; params must be NumPy arrays")
+        self._params = list(map(self._memory.writable, arrays, labels))
         _check.separate(self._params, labels, _neighbours(self._params))
         self._steps = 0
         self._base, self._since = np.zeros(len(arrays), np.int64), 0
-        self._state = {name: list(map(self._like, self._params)) for name in self._states}
+        self._state = {name: list(map(self._memory.like, self._params)) for name in self._states}
         if self.ema_decay is not None:
-            self._state["ema"] = list(map(self._like, self._params, self._params))
+            self._state["ema"] = list(map(self._memory.like, self._params, self._params))
         self._bind()
-
-    @staticmethod
-    def _like(param, value=0):
-        state = np.empty(param.shape, NATIVE[param.dtype], _order(param))
-        state[...] = value
-        return state
 
     def _bind(self):
         """What does not change from step to step: flat views; buffers for parameters that have none."""
-        self._orders = list(map(_order, self._params))
+        self._orders = list(map(self._memory.order, self._params))
         self._in_c_order = "F" not in self._orders
         self._dtypes = [NATIVE[p.dtype] for p in self._params]
-        columns = [list(map(_flat, self._params, self._orders))]
+        flat = self._memory.flat
+        columns = [list(map(flat, self._params, self._orders))]
         for name in (*self._states, *["ema"] * ("ema" in self._state)):
-            columns.append([_flat(s, order) for s, order in zip(self._state[name], self._orders)])
+            columns.append([flat(s, order) for s, order in zip(self._state[name], self._orders)])
         self._rows = list(zip(*columns))
         self._strided = [
             i for i, f in enumerate(columns[0]) if f.size and not np.may_share_memory(f, self._params[i])
         ]
         self._lows, self._highs = _intervals([*self._params, *(a for row in self._rows for a in row)])
-        self._regroup(self._updates())
+        self._regroup(self._updates(), self._memory)
 
-    def _regroup(self, updates):
+    def _regroup(self, updates, memory):
         """Parameters by what one call of the backend takes; _since counts the steps of all from here."""
         self._base, self._since = updates, 0
-        self._groups = self._grouped(range(len(self._params)))
+        self._groups = self._grouped(range(len(self._params)), memory)
 
-    def _grouped(self, members):
+    def _grouped(self, members, memory):
         groups = {}
         for i in members:
             if self._params[i].size:
                 age = min(int(self._base[i]) + self._since, self._settled)
                 groups.setdefault((self._dtypes[i], age), []).append(i)
         return [
-            _Group(group, [self._rows[i] for i in group], int(self._base[group[0]]))
+            _Group(group, memory.tensors([self._rows[i] for i in group]), int(self._base[group[0]]))
             for group in groups.values()
         ]
 
@@ -162,15 +148,14 @@ class Optimizer:
 
     # Gradients
 
-    def _converted(self, i, grad, name):
-        """The gradient flat and native, in memory of its own; None where there is none."""
+    def _converted(self, memory, i, grad, name):
+        """The gradient flat and native, apart from parameters and states; None where there is none."""
         if grad is None:
             return None
-        grad = _check.gradient(grad, name, self._params[i].shape, self._dtypes[i])
-        flat = _flat(grad, self._orders[i])
+        flat = memory.gradient(grad, name, self._params[i].shape, self._dtypes[i], self._orders[i])
         low, high = np.lib.array_utils.byte_bounds(flat)
         before = np.searchsorted(self._lows, high)
-        return flat.copy() if before and self._highs[before - 1] > low else flat
+        return memory.apart(flat) if before and self._highs[before - 1] > low else flat
 
     def _directions(self, grads, scale, values):
         """What the rule takes for gradients, and calls (function, arguments) that change states."""
@@ -196,21 +181,22 @@ class Optimizer:
             Structure, shape or dtype differ from the parameters'. Nothing has changed.
         """
         grads = matched(grads, self._keys)
-        groups = self._groups
+        groups, memory = self._groups, self._memory.now()
         used = None
         if not (
             _engine is not None
+            and memory is Host
             and self._in_c_order
             and _engine.matches(grads, self._params, self._lows, self._highs)
         ):
-            grads = list(map(self._converted, range(len(grads)), grads, names("grads", self._keys)))
+            labels = names("grads", self._keys)
+            grads = [self._converted(memory, i, grad, name) for i, (grad, name) in enumerate(zip(grads, labels))]
             if any(grad is None for grad in grads):
                 used = [i for i, grad in enumerate(grads) if grad is not None]
-                groups = self._grouped(used)
-        scale = -grad_scale if self.maximize else grad_scale
+                groups = self._grouped(used, memory)
+        scale, clip = -grad_scale if self.maximize else grad_scale, ()
         if max_norm is not None:
-            _check.number("max_norm", max_norm)
-            scale *= clip_factor(abs(scale) * total_norm([g for g in grads if g is not None], 2), max_norm)
+            scale, clip = memory.clipped(scale, max_norm, grads, groups)
         values = self._values()
         grads, changes = self._directions(grads, scale, values)
         jobs = []
@@ -219,30 +205,28 @@ class Optimizer:
             if self.ema_decay is not None:
                 formula, scalars = formula.replace("_step", "_ema_step"), (*scalars, 1 - self.ema_decay)
             whole = len(group.members) == len(grads)
-            jobs.append(
-                (formula, group.tensors, grads if whole else [grads[i] for i in group.members], scalars)
-            )
-        self._run(jobs, changes, used)
+            own = grads if whole else [grads[i] for i in group.members]
+            jobs.append((formula, group.tensors, own, scalars, *clip))
+        self._run(jobs, changes, used, memory)
 
-    def _run(self, jobs, changes, used):
-        run = kernels().step
-        calls = [(run, job) for job in jobs]
+    def _run(self, jobs, changes, used, memory=Host):
+        calls = [(memory.step, job) for job in jobs]
         for i in self._strided:
             if used is None or i in used:
                 param = self._params[i]
                 buffer = self._rows[i][0].reshape(param.shape, order=self._orders[i])
-                np.copyto(buffer, param)
-                calls.append((np.copyto, (param, buffer)))
-        _finish([*calls, *changes, (self._count, (used,))])
+                memory.copy(buffer, param)
+                calls.append((memory.copy, (param, buffer)))
+        _finish([*calls, *changes, (self._count, (used, memory))])
 
-    def _count(self, used):
+    def _count(self, used, memory):
         self._steps += 1
         if used is None:
             self._since += 1
         else:
             updates = self._updates()
             updates[used] += 1
-            self._regroup(updates)
+            self._regroup(updates, memory)
 
     def _updates(self):
         """How many updates each parameter has seen."""
@@ -253,7 +237,7 @@ class Optimizer:
     @property
     def ema(self):
         """The averaged parameters, structured as the parameters; None without ``ema=``."""
-        averages = self._state.get("ema")
+        averages = self._state.get("ema") and list(map(self._memory.array, self._state["ema"]))
         if averages is None or self._keys is None:
             return averages and averages[0]
         return dict(zip(self._keys, averages)) if isinstance(self._keys, list) else averages
@@ -278,7 +262,7 @@ class Optimizer:
             "step": np.int64(self._steps),
             "updates": self._updates(),
             **{name: np.asarray(value)[()] for name, value in self._numbers().items()},
-            **{key: array.copy() for key, array in self._named_states()},
+            **{key: self._memory.host(array) for key, array in self._named_states()},
         }
 
     def load_state_dict(self, state):
@@ -301,11 +285,12 @@ class Optimizer:
                     f"state[{key!r}] has shape {came.shape} and dtype {came.dtype}; "
                     f"they must be {array.shape} and {array.dtype}"
                 )
+        memory = self._memory.now()
         for key, array in states.items():
-            array[...] = state[key]
+            memory.load(array, state[key])
         self._load_settings(state)
         self._steps = int(state["step"])
-        self._regroup(state["updates"].copy())
+        self._regroup(state["updates"].copy(), memory)
 
     def _load_settings(self, state):
         for name in self._settings:
@@ -353,22 +338,23 @@ def step_one(rule, param, grad, states, step, maximize, **settings):
         and _engine.step_one(formula, [param, grad, *states.values()], scalars)
     ):
         return
+    memory = memory_of((param, grad, *states.values()))
     labels = ["param", *states]
-    arrays = list(map(_check.writable, (param, *states.values()), labels))
+    arrays = list(map(memory.writable, (param, *states.values()), labels))
     param = arrays[0]
     for array, label in zip(arrays, labels):
         _check.like(array, label, param)
     _check.separate(arrays, labels, combinations(range(len(arrays)), 2))
-    order = _order(param)
-    grad = _flat(_check.gradient(grad, "grad", param.shape, NATIVE[param.dtype]), order)
+    order = memory.order(param)
+    grad = memory.gradient(grad, "grad", param.shape, NATIVE[param.dtype], order)
     if any(np.may_share_memory(grad, array) for array in arrays):
-        grad = grad.copy()
-    flat = [_flat(array, order) for array in arrays]
+        grad = memory.apart(grad)
+    flat = [memory.flat(array, order) for array in arrays]
     copies = [
         (array, f.reshape(array.shape, order=order))
         for array, f in zip(arrays, flat)
         if not np.may_share_memory(array, f)
     ]
     if param.size:
-        job = (kernels().step, (formula, Tensors([flat]), [grad], scalars))
-        _finish([job, *((np.copyto, pair) for pair in copies)])
+        job = (memory.step, (formula, memory.tensors([flat]), [grad], scalars))
+        _finish([job, *((memory.copy, pair) for pair in copies)])

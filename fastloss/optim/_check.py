@@ -210,7 +210,7 @@ def gradient(grad, name, shape, dtype):
         raise ValueError(
             f"{name} has dtype {grad.dtype}; it must be {dtype}, as the parameter, or 16 bits wide"
         )
-    return grad.astype(dtype, copy=False)
+    return grad
 
 
 def rows(pair, name, shape, dtype):
@@ -230,7 +230,7 @@ def rows(pair, name, shape, dtype):
     if outside.any():
         at = int(outside.argmax())
         raise IndexError(f"{name}[0][{at}] is {index[at]}; rows must be in [0, {shape[0]})")
-    values = gradient(pair[1], f"{name}[1]", (len(index), *shape[1:]), dtype)
+    values = gradient(pair[1], f"{name}[1]", (len(index), *shape[1:]), dtype).astype(dtype, copy=False)
     unique, place = np.unique(index.astype(np.intp), return_inverse=True)
     total = np.zeros((len(unique), *shape[1:]), dtype)
     with np.errstate(all="ignore"):

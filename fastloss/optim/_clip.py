@@ -4,6 +4,7 @@ from math import isfinite
 
 import numpy as np
 
+from .._dispatch import owner
 from . import _check
 from ._tree import leaves, names
 
@@ -72,8 +73,11 @@ def clip_grad_norm(grads, max_norm, norm_type=2, error_if_nonfinite=False):
     _check.number("max_norm", max_norm)
     _check.positive("norm_type", norm_type)
     keys, arrays = leaves(grads)
-    named = zip(arrays, names("grads", keys))
-    grads = [_check.writable(grad, name, halves=True) for grad, name in named if grad is not None]
+    named = [(grad, name) for grad, name in zip(arrays, names("grads", keys)) if grad is not None]
+    home = owner(arrays)
+    if hasattr(home, "clip_grad_norm"):
+        return home.clip_grad_norm(*zip(*named), max_norm, norm_type, error_if_nonfinite)
+    grads = [_check.writable(grad, name, halves=True) for grad, name in named]
     norm = total_norm(grads, norm_type)
     if error_if_nonfinite and not isfinite(norm):
         raise RuntimeError(f"the norm of grads is {norm}; error_if_nonfinite expects a finite one")

@@ -142,6 +142,8 @@ class LBFGS(Optimizer):
     array([1., 1.])
     """
 
+    _of_elements = False
+
     def __init__(
         self, params, lr=1, max_iter=20, max_eval=None, tolerance_grad=1e-7, tolerance_change=1e-9,
         history_size=100, line_search_fn=None,

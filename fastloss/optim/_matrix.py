@@ -16,6 +16,8 @@ def _decayed(step, scale, lr, weight_decay=0):
 class _MatrixOptimizer(Optimizer):
     """Directions are computed tensor by tensor, and applied to all parameters in one pass."""
 
+    _of_elements = False
+
     def _directions(self, grads, scale, values):
         directions, changes = list(grads), []
         with np.errstate(all="ignore"):

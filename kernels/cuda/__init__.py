@@ -13,13 +13,14 @@ from .._generated import cuda_formulas
 from . import copies
 from .primitives import FOREIGN, KEEP_f32, KEEP_f64, SIMULATED, WARP
 
-__all__ = ["FOREIGN", "blocks_for", "copy", "device_array", "launch", "loop", "rows", "synchronize"]
+__all__ = ["FOREIGN", "THREADS", "available", "blocks_for", "copy", "device_array", "launch", "loop", "padded", "put", "rows", "synchronize", "to_device"]
 
-device_array, synchronize = cuda.device_array, cuda.synchronize
+available, device_array, synchronize, to_device = cuda.is_available, cuda.device_array, cuda.synchronize, cuda.to_device
 
 THREADS = 4 if SIMULATED else 256
 MOST_BLOCKS = 2 if SIMULATED else 1024  # of a loop over elements: so many pairs end a sum
 FLIGHT = 4
+TUPLES = (2,) if SIMULATED else (8, 64)  # lengths of the tuples that a launch takes
 LONGEST_TEAM = 4 if SIMULATED else 1024
 LONG_TEAM = 4 if SIMULATED else 512  # of rows that do not fit
 REGISTERS = {True: 64, False: 128}  # of a thread, so that the longest team fits
@@ -30,7 +31,8 @@ def _compiled(function, kinds, registers):
     if SIMULATED:
         return cuda.jit(function)
     types = cuda.types
-    signature = types.void(*(types.float64 if kind is float else types.int64 for kind in kinds))
+    of_kind = lambda kind: types.float64 if kind is float else types.int64 if kind is int else types.UniTuple(types.int64, kind)
+    signature = types.void(*map(of_kind, kinds))
     return cuda.jit(signature, max_registers=registers)(function)
 
 
@@ -40,9 +42,23 @@ def _stream(address):
 
 
 def launch(kernel, grid, block, stream, *arguments, registers=None):
-    """Runs a kernel of the generated module, or a function, whose arguments are ints and floats."""
+    """Runs a kernel of the generated module, or a function, whose arguments are ints, floats and tuples of ints."""
     function = getattr(cuda_formulas, kernel) if isinstance(kernel, str) else kernel
-    _compiled(function, tuple(map(type, arguments)), registers)[grid, block, _stream(stream)](*arguments)
+    kinds = tuple(len(a) if isinstance(a, tuple) else type(a) for a in arguments)
+    _compiled(function, kinds, registers)[grid, block, _stream(stream)](*arguments)
+
+
+def padded(numbers):
+    """At most TUPLES[-1] ints as a tuple of a length that kernels are compiled for."""
+    size = next(size for size in TUPLES if len(numbers) <= size)
+    return (*numbers, *(0,) * (size - len(numbers)))
+
+
+def put(target, numbers, stream):
+    """Ints go to an address, as arguments of launches: nothing waits, and no host memory is read later."""
+    for i in range(0, len(numbers), TUPLES[-1]):
+        part = numbers[i : i + TUPLES[-1]]
+        launch("put", 1, TUPLES[-1], stream, target + 8 * i, len(part), padded(part))
 
 
 def blocks_for(n):

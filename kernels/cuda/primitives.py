@@ -9,7 +9,7 @@ import numpy as np
 from numba import config, cuda
 
 __all__ = [
-    "DOWN", "EVERY_LANE", "FLIGHT", "KEEP_f32", "KEEP_f64", "SIZE_f32", "SIZE_f64", "WARP", "bits", "fabs", "fma", "from_bits", "inline", "maximum", "minimum", "pointer", "rint",
+    "DOWN", "EVERY_LANE", "FLIGHT", "KEEP_f32", "KEEP_f64", "PIECE", "SIZE_f32", "SIZE_f64", "WARP", "bits", "fabs", "fma", "from_bits", "inline", "maximum", "minimum", "nth", "pointer", "rint",
     "select", "shift_right", "sqrt",
 ]  # fmt: skip
 
@@ -19,6 +19,7 @@ WARP = 1 if SIMULATED else 32
 EVERY_LANE = 0xFFFFFFFF
 FLIGHT = 2 if SIMULATED else 4  # elements of each operand that a thread asks for before it computes
 KEEP_f32, KEEP_f64 = (2, 2) if SIMULATED else (16, 8)  # numbers of a row that a thread keeps in registers
+PIECE = 8 if SIMULATED else 8192  # elements of a tensor that a block of an optimizer's step updates
 SIZE_f32, SIZE_f64 = 4, 8
 DOWN = 2.0**-96  # the unit of exponentials in a row
 
@@ -33,7 +34,7 @@ if SIMULATED:
         __slots__ = "address", "dtype", "itemsize"
 
         def __init__(self, address, dtype):
-            self.address, self.dtype = address - FOREIGN, np.dtype(dtype)
+            self.address, self.dtype = int(address) - FOREIGN, np.dtype(dtype)
             self.itemsize = self.dtype.itemsize
 
         def _element(self, i):
@@ -63,6 +64,9 @@ if SIMULATED:
 
     def select(condition, a, b):
         return a if condition else b
+
+    def nth(numbers, k):
+        return numbers[k]
 
     def rint(x):
         return np.rint(x)
@@ -129,6 +133,19 @@ else:
             return builder.select(*arguments)
 
         return a(types.boolean, a, a), codegen
+
+    @intrinsic
+    def nth(typingctx, numbers, k):
+        """A number of a tuple, selected: libNVVM refuses the switch that indexing makes."""
+
+        def codegen(context, builder, signature, arguments):
+            numbers, k = arguments
+            chosen = builder.extract_value(numbers, 0)
+            for i in range(1, len(signature.args[0])):
+                chosen = builder.select(builder.icmp_signed("==", k, k.type(i)), builder.extract_value(numbers, i), chosen)
+            return chosen
+
+        return types.int64(numbers, types.int64), codegen
 
     def _by_dtype(single, double):
         def function(x):

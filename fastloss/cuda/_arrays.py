@@ -1,0 +1,231 @@
+"""Device arrays: whose they are, where they lie, and what the device reports."""
+
+import functools
+import math
+import sys
+
+import numpy as np
+
+from .. import _check
+from .._dispatch import on_device
+from ..kernels import cuda as kernels
+
+F64, I64 = np.dtype(np.float64), np.dtype(np.int64)
+
+
+# Libraries: who allocates, and on which stream
+
+
+class NumbaArrays:
+    """Numba's device arrays, the simulator's, and whatever has `__cuda_array_interface__` alone."""
+
+    def __init__(self, like):
+        self.stream = 0 if hasattr(like, "__cuda_ndarray__") else like.__cuda_array_interface__.get("stream") or 0
+
+    @staticmethod
+    def empty(shape, dtype):
+        return kernels.device_array(shape, dtype)
+
+    def host(self, array):
+        return array.copy_to_host()
+
+    @staticmethod
+    def device(array):
+        return kernels.to_device(array)
+
+
+class CupyArrays:
+    def __init__(self, like):
+        self._cupy = sys.modules["cupy"]
+        self.stream = self._cupy.cuda.get_current_stream().ptr
+
+    def empty(self, shape, dtype):
+        return self._cupy.empty(shape, dtype)
+
+    def host(self, array):
+        return array.get()
+
+    def device(self, array):
+        return self._cupy.asarray(array)
+
+
+class TorchTensors:
+    def __init__(self, like):
+        self._torch, self._device = sys.modules["torch"], like.device
+        self.stream = self._torch.cuda.current_stream(like.device).cuda_stream
+
+    def empty(self, shape, dtype):
+        return self._torch.empty(shape, dtype=getattr(self._torch, dtype.name), device=self._device)
+
+    def host(self, array):
+        return array.cpu().numpy()
+
+    def device(self, array):
+        return self._torch.from_numpy(array).to(self._device)
+
+
+LIBRARIES = {"cupy": CupyArrays, "torch": TorchTensors}
+
+
+class _Memory:
+    def __init__(self, interface):
+        self.__array_interface__ = interface
+
+
+def view(value):
+    """The memory of a device array as a NumPy array that must not be read: address, shape, strides, dtype."""
+    if hasattr(value, "__cuda_ndarray__"):
+        interface = dict(value.__array_interface__)
+        interface["data"] = (interface["data"][0] + kernels.FOREIGN, interface["data"][1])
+    else:
+        interface = dict(value.__cuda_array_interface__)
+        interface.pop("stream", None)
+    interface["version"] = 3
+    if math.prod(interface["shape"]) == 0:
+        return np.empty(interface["shape"], interface["typestr"])
+    return np.asarray(_Memory({key: interface[key] for key in ("data", "shape", "strides", "typestr", "version") if key in interface}))
+
+
+class Device:
+    """One call: the library and the stream of its first device array, views of its arguments, memory for its results."""
+
+    def __init__(self, values):
+        if not kernels.available():
+            raise RuntimeError("arrays on a CUDA device need a CUDA driver, and a device that it finds: Numba sees none")
+        first = next(value for value in values if on_device(value))
+        library = type(first).__module__.partition(".")[0]
+        self.library = LIBRARIES.get(library, NumbaArrays)(first)
+        self.stream = self.library.stream
+        self._kept, self._after = [], []
+
+    def view(self, name, value, boolean=False):
+        """A device array as a view, or a number as it is."""
+        if isinstance(value, bool | int | float | np.generic):
+            return _check.array(name, value, boolean=boolean)
+        if not on_device(value):
+            raise TypeError(f"{name} is a {type(value).__name__}; it must be on the device like the other arrays")
+        self._kept.append(value)
+        return _check.array(name, view(value), boolean=boolean)
+
+    def mask(self, value, shape):
+        if value is None or value is True:
+            return None
+        return _check.broadcast("where", self.boolean("where", value), shape)
+
+    def boolean(self, name, value):
+        """A view of bools; False, or another scalar, becomes an array."""
+        if not on_device(value):
+            seen = self.scratch((), np.dtype(bool))
+            kernels.copy(None, seen, self.stream, fill=bool(_check.boolean(name, self.view(name, value, boolean=True))))
+            return seen
+        return _check.boolean(name, self.view(name, value, boolean=True))
+
+    def empty(self, shape, dtype):
+        """A new array of the caller's library, and its view."""
+        array = self.library.empty(shape, np.dtype(dtype))
+        self._kept.append(array)
+        return array, view(array)
+
+    def scratch(self, shape, dtype=F64):
+        return self.empty(shape, dtype)[1]
+
+    def contiguous(self, array, dtype):
+        """The elements in C order and that dtype: the view itself, or a copy on the device."""
+        if array.dtype == dtype and array.flags.c_contiguous:
+            return array
+        fresh = self.scratch(array.shape, dtype)
+        kernels.copy(array, fresh, self.stream)
+        return fresh
+
+    def operand(self, array, dtype):
+        """(address, each, period) of a broadcast view: its element i stands at i // each % period, or i where period is 0."""
+        if array is None:
+            return 0, 1, 0
+        moves = [k for k, (n, step) in enumerate(zip(array.shape, array.strides, strict=True)) if n > 1 and step != 0]
+        first, last = (moves[0], moves[-1] + 1) if moves else (0, 0)
+        core = array[(0,) * first + (slice(None),) * (last - first) + (0,) * (array.ndim - last) + (...,)] if array.size else array
+        core = self.contiguous(core, dtype)
+        each, period = math.prod(array.shape[last:]), core.size
+        return core.ctypes.data, each, 0 if period == array.size else period
+
+    def target(self, label, out, shape, dtype, computed, inputs):
+        """What is returned for an output, and the view that kernels fill."""
+        if out is None:
+            result, seen = self.empty(shape, dtype)
+        else:
+            result, seen = out, _check.out(label, self.view(label, out), shape, dtype)
+        same = lambda a: (a.ctypes.data, a.shape, a.strides, a.dtype) == (seen.ctypes.data, seen.shape, seen.strides, seen.dtype)
+        if seen.dtype == computed and seen.flags.c_contiguous and not any(np.may_share_memory(a, seen) and not same(a) for a in inputs):
+            return result, seen
+        fresh = self.scratch(shape, computed)
+        self._after.append((fresh, seen))
+        return result, fresh
+
+    def finish(self):
+        """Results go where they belong."""
+        for fresh, seen in self._after:
+            kernels.copy(fresh, seen, self.stream)
+
+    def end_sum(self, pairs, dtype, out, divisor, number, empty):
+        """out gains the sum of pairs divided by what stands at divisor, or by number."""
+        kernels.launch(f"finish_f{8 * dtype.itemsize}", 1, kernels.THREADS, self.stream,
+                       pairs.ctypes.data, len(pairs), out.ctypes.data, address(divisor), float(number), float(empty))
+
+    def row_sums(self, array, by, out):
+        """out gains the sums of the rows of a contiguous array (n, C), divided by a number."""
+        n, n_classes = array.shape
+        kernels.loop(f"total_rows_f{8 * array.itemsize}", n, self.stream, n_classes, array.ctypes.data, out.ctypes.data, float(by))
+
+    def numbers(self, array):
+        """A few float64 numbers for the host; waits for the device, and raises what it has reported."""
+        check()
+        return self.library.host(array)
+
+
+def address(array):
+    return 0 if array is None else array.ctypes.data
+
+
+# Errors that only the device can see
+
+
+@functools.cache
+def report():
+    """[place + 1, index, classes, ignore_index] of the first bad class index since the last check."""
+    report = NumbaArrays.empty((4,), I64)
+    kernels.copy(None, view(report), 0)
+    kernels.synchronize()                               # other streams do not wait for this one
+    return report
+
+
+def check():
+    """Wait for the device and raise IndexError if a class index was out of range since the last check.
+
+    Raises
+    ------
+    IndexError
+        Naming the first bad class index of the first call that had one; the loss and the gradient of its row were NaN.
+    """
+    if not report.cache_info().currsize:
+        return
+    kernels.synchronize()
+    place, index, n_classes, ignore_index = report().copy_to_host().tolist()
+    if place:
+        kernels.copy(None, view(report()), 0)
+        raise IndexError(f"target.flat[{place - 1}] is {index}; class indices must be in [0, {n_classes}) or ignore_index ({ignore_index})")
+
+
+def rows_of(device, array, axis, dtype):
+    """array as a view (outer, C, inner) of that dtype, or a copy of it."""
+    shape = math.prod(array.shape[:axis]), array.shape[axis], math.prod(array.shape[axis + 1 :])
+    if array.dtype == dtype:
+        try:
+            return np.reshape(array, shape, copy=False)
+        except ValueError:
+            pass
+    return device.contiguous(array, dtype).reshape(shape)
+
+
+def strided(array):
+    """Address and strides in elements of a view (outer, C, inner)."""
+    return (0, 0, 0, 0) if array is None else (array.ctypes.data, *(s // array.itemsize for s in array.strides))
