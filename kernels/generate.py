@@ -3,7 +3,7 @@
     python -m kernels.generate
 
 The language of `formulas/*.py`: functions of scalars made of assignments, `if`, `return`, arithmetic,
-comparisons, and calls to min, max, abs, sqrt, the primitives bits, from_bits, rint, select, poly, and
+comparisons, and calls to min, max, abs, sqrt, the primitives bits, from_bits, rint, select, lesser, poly, and
 other formulas. Every value is a real of the working dtype, except the ints that come from bits().
 A name that begins with an
 underscore is a helper's. A formula that shares its name with a function of vecmath or of the kernels ends in one, which the
@@ -42,6 +42,7 @@ PRIMITIVES = {
     "sqrt": (("real",), "real"),
     "abs": (("real",), "real"),
     "shift_right": (("int", "int"), "int"),
+    "lesser": (("int", "int"), "int"),
     "min": (("real", "real"), "real"),
     "max": (("real", "real"), "real"),
     "select": (("bool", "same", "same"), "same"),
@@ -428,7 +429,7 @@ from ..jit.sums import *
 
 """
 
-NUMBA_NAMES = {"abs": "fabs", "min": "minimum", "max": "maximum"}
+NUMBA_NAMES = {"abs": "fabs", "lesser": "min", "min": "minimum", "max": "maximum"}
 
 CUDA_HEADER = NOTICE + """
 from numba import cuda

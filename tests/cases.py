@@ -62,7 +62,7 @@ EXACT = Ulp((0, 0), (0, 0), (0, 0))
 ARITHMETIC = Ulp((2, 2), (0.5, 0.5), (0, 0))
 # A derivative is a product of two such values
 SIGMOID = Ulp((2, 2), (4, 4))
-TANH = Ulp((1.2, 1.5), (4, 4))
+TANH = Ulp((1.1, 1.5), (4, 4))
 GELU = Ulp((4, 4), (6, 6))
 # exp, expm1, log1p (1, 1.5) times or over a rounded sum; a derivative multiplies two of them
 EXPONENTIAL = Ulp((2, 2), (4, 4))

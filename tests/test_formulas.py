@@ -94,6 +94,7 @@ PRIMITIVES = {
     "bits": lambda x: x.view(f"i{x.itemsize}"),
     "from_bits": lambda i: i.view(f"f{i.itemsize}"),
     "shift_right": lambda i, k: (i.view(f"u{i.itemsize}") >> k.astype(f"u{i.itemsize}")).view(i.dtype),
+    "lesser": np.minimum,
     "rint": np.rint,
     "sqrt": np.sqrt,
     "abs": np.abs,
@@ -169,7 +170,7 @@ VECMATH = {
     "log1p": (mp.log1p, (-0.99999, 1e30), (-0.99999999, 1e300), (1, 1.5)),
     "log1p_unit": (mp.log1p, (0, 1), (0, 1), (1.5, 1.5)),
     "expm1": (mp.expm1, (-30, 88.72), (-60, 709.7), (1, 1.5)),
-    "tanh": (mp.tanh, (-11, 11), (-24, 24), (1.2, 1.5)),  # 1 with fused multiply-add
+    "tanh": (mp.tanh, (-11, 11), (-24, 24), (1.1, 1.5)),  # 1 with fused multiply-add
     "erf": (mp.erf, (-5, 5), (-7, 7), (1, 1.5)),
 }  # fmt: skip
 # name -> value, derivative, ranges for float32 and float64, limits of value and derivative

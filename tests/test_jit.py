@@ -47,8 +47,8 @@ def statistics(x):
     return top, np.log1p((count - 1) + others), e / total, np.where(largest, (count - 1) + others, total - e) / total
 
 
-def textbook_cross_entropy(x, target, class_weight, row_weight, upstream, ignore_index, smoothing, z_loss, scale):
-    """value, grad, hess, as the protocol defines them."""
+def textbook_cross_entropy(x, target, class_weight, row_weight, upstream, ignore_index, smoothing, z_loss, gamma, scale):
+    """value, grad, hess at gamma 0, as the protocol defines them."""
     outer, n_classes, inner = x.shape
     top, logs, p, rest = statistics(x)
     if target.dtype == x.dtype:
@@ -207,7 +207,7 @@ def cross_entropy_arguments(shape, code, targets, weighted, shared, smoothing, z
     class_weight = (rng.random(n_classes) + 0.5).astype(code) if weighted else None
     row_weight = (rng.random((outer, inner)) * (rng.random((outer, inner)) > 0.2)).astype(code) if shared else None
     upstream = rng.standard_normal((outer, inner)).astype(code) if shared else None
-    return target, class_weight, row_weight, upstream, -100, smoothing, z_loss, 0.37
+    return target, class_weight, row_weight, upstream, -100, smoothing, z_loss, 0.0, 0.37
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(str(v) for v in o.values()))
@@ -238,7 +238,7 @@ def test_cross_entropy_of_a_dominant_class(code):
         x = np.zeros((4, n_classes, 1), code)
         x[:, 1, 0] = gap
         y = np.ones((4, 1), np.int64)
-        arguments = (None, None, None, -100, 0.0, 0.0, 1.0)
+        arguments = (None, None, None, -100, 0.0, 0.0, 0.0, 1.0)
         want, grad, _ = textbook_cross_entropy(x, y, *arguments)
         for target in (y, np.where(np.arange(n_classes)[None, :, None] == 1, np.ones_like(x), 0).astype(code)):
             value, got, acc = np.empty((4, 1), code), np.empty_like(x), np.zeros(2)
@@ -251,10 +251,10 @@ def test_infinite_logits_at_weight_0(code):
     x = np.array([[0, -np.inf, 1], [2, -np.inf, 0]], code)[..., None]
     target = np.array([[0.5, 0, 0.5], [0.5, 0.5, 0]], code)[..., None]
     value, acc = np.empty((2, 1), code), np.zeros(2)
-    jit.cross_entropy("v", x, target, None, None, None, -100, 0.0, 0.0, 1.0, value, None, None, acc)
+    jit.cross_entropy("v", x, target, None, None, None, -100, 0.0, 0.0, 0.0, 1.0, value, None, None, acc)
     assert np.isfinite(value[0, 0]) and value[1, 0] == np.inf and acc[0] == np.inf and acc[1] == 0
     weight = np.array([1, 0, 1], code)
-    jit.cross_entropy("v", x, target, weight, None, None, -100, 0.0, 0.0, 1.0, value, None, None, None)
+    jit.cross_entropy("v", x, target, weight, None, None, -100, 0.0, 0.0, 0.0, 1.0, value, None, None, None)
     assert np.isfinite(value).all()
 
 
@@ -392,7 +392,7 @@ def everything(code):
         jit.set_num_threads(n)
         out, grad, acc = np.empty_like(x), np.empty_like(x), np.zeros(2)
         jit.softmax("softmax", x, out)
-        jit.cross_entropy("vg", x, y, None, None, None, -100, 0.0, 0.0, 1.0, None, grad, None, acc)
+        jit.cross_entropy("vg", x, y, None, None, None, -100, 0.0, 0.0, 0.0, 1.0, None, grad, None, acc)
         flat_grad = np.empty_like(flat)
         jit.loss("mse_loss", "vg", (), (flat, target), None, None, None, 1.0, (None, flat_grad, None), acc)
         param = flat.copy()
@@ -415,7 +415,7 @@ def test_position_does_not_matter(code):
         x = logits((150, n_classes, 1), code)
         y = rng.integers(0, n_classes, (150, 1))
         value, grad = np.empty((150, 1), code), np.empty_like(x)
-        options = (None, None, None, -100, 0.0, 0.0, 0.1)
+        options = (None, None, None, -100, 0.0, 0.0, 0.0, 0.1)
         jit.cross_entropy("vg", x, y, *options, value, grad, None, None)
         absent = y.copy()
         absent[::2] = -100

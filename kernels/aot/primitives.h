@@ -43,6 +43,8 @@ static inline f32 from_bits_f32(i32 i) { f32 x; memcpy(&x, &i, sizeof x); return
 static inline f64 from_bits_f64(i64 i) { f64 x; memcpy(&x, &i, sizeof x); return x; }
 static inline i32 shift_right_f32(i32 i, i32 k) { return (i32)((uint32_t)i >> k); }
 static inline i64 shift_right_f64(i64 i, i64 k) { return (i64)((uint64_t)i >> k); }
+static inline i32 lesser_f32(i32 i, i32 k) { return i < k ? i : k; }
+static inline i64 lesser_f64(i64 i, i64 k) { return i < k ? i : k; }
 static inline f32 rint_f32(f32 x) { return rintf(x); }
 static inline f64 rint_f64(f64 x) { return rint(x); }
 static inline f32 sqrt_f32(f32 x) { return sqrtf(x); }

@@ -59,20 +59,20 @@ def logsigmoid(x):
 def silu(x):
     """x sigmoid(x); derivative (1 + (1 + x) e) / (1 + e)^2, and e (1 + x + e) / (1 + e)^2 below 0, e = exp(-|x|).
 
-    With s = e / (1 + e) the value is x - x s; below 0 it is w / (1 + e), and w - w s where e is small,
-    which leaves out the rounding of 1 + e; w = x e is a sum of x times the factors of e.
+    The value is z / (1 + e), z = x above and x e below 0, written z - z e / (1 + e) where e is small: that leaves out
+    the rounding of 1 + e.
     """
-    t = min(abs(x), _far())
-    p, scale = _exp_factors(-t, 0.0)
-    up = (1 + p) * scale
-    e = up * _down()
-    w = t * scale + t * scale * p
-    near = (x < 0) & (e > 0.4)
-    q = select(near, w, e) / (1 + e)
-    value = select(x >= 0, x - t * q, select(near, -q, w * q - w) * _down())
-    inverse = 1 / (1 + e)
-    above, below = (1 + (1 + t) * e) * inverse, ((1 - t) + e) * inverse * up * _down()
-    return value, select(x >= 0, above, below) * inverse
+    t = _capped(x, _far())
+    p, scale = _exp_scaled(-t, 0.0, 96.0)
+    s, w = scale * _down(), t * scale
+    e, d = s + s * p, (1 + s) + s * p
+    z = select(x < 0, -w - w * p, x)
+    near = t < 0.9
+    q = select(near, z, e) / d
+    value = select(near, q, z - select(x < 0, z, t) * q)
+    inverse = 1 / d
+    above, below = (1 + (1 + t) * e) * inverse, ((1 - t) + e) * inverse * (scale + scale * p) * _down()
+    return select(x < 0, value * _down(), value), _flat(x, select(x < 0, below, above) * inverse)
 
 
 def _times_logistic(x, hi, lo):
@@ -120,8 +120,8 @@ def mish(x):
     w (4 (x + 1) + (4 x + 6) w + 4 w^2 + w^3) / (w^2 + 2 w + 2)^2, is written in e too.
     """
     t = min(abs(x), _far())
-    p, scale = _exp_factors(-t, 0.0)
-    up = (1 + p) * scale
+    p, scale = _exp_scaled(-t, 0.0, 96.0)
+    up = scale + scale * p
     e = up * _down()
     square = e * e
     q = (square + select(x >= 0, square, e)) / (1 + e * (2 + e) + select(x >= 0, square, 1.0))
@@ -249,7 +249,7 @@ def celu(x, alpha):
 
 def gaussian(x):
     """exp(-x^2); derivative -2 x exp(-x^2)."""
-    t = min(abs(x), 40.0)
+    t = min(abs(x), _bell_end())
     up = _bell_up(t, 1.0)
     slope = 2 * t * up * _down()
     return up * _down(), select(x > 0, -slope, slope)
@@ -295,38 +295,16 @@ def tanhshrink(x):
 # The normal distribution's
 
 
-def _gelu_small_f32(z):
-    """(Phi(x) - 1/2) / x for z = x^2, |x| <= 0.75; 0.06."""
-    return poly(z, 0.39894226, -0.06648998, 0.0099706, -0.0011774899, 0.00010011734)
-
-
-def _gelu_small_f64(z):
-    """(Phi(x) - 1/2) / x for z = x^2, |x| <= 0.75; 0.07."""
-    return poly(
-        z, 0.3989422804014326, -0.06649038006689827, 0.00997355700984055, -0.0011873282129517394,
-        0.00011543466940946289, -9.44457792400553e-06, 6.657629500471291e-07, -4.0899400757720446e-08,
-        1.984640328674784e-09,
-    )  # fmt: skip
-
-
 def gelu(x):
     """x Phi(x), Phi the normal distribution (Hendrycks & Gimpel 2016); derivative Phi(x) + x phi(x).
 
-    With t = |x|, x Phi(x) = max(x, 0) - t Phi(-t), which does not cancel below 0; near 0,
-    Phi(x) = 1/2 + x p(x^2). Beyond 40 value and derivative are at their limits.
+    With t = |x|, x Phi(x) = max(x, 0) - t Phi(-t), which does not cancel.
     """
-    t = min(abs(x), 40.0)
+    t = _capped(x, 1.414 * _bell_end())
     up, s = _bell_up(t, 0.5), t / (t + _mills_shift())
-    p = _gelu_small(x * x)
     value = max(x, 0.0) - s * _mills(s) * up * _down()
-    density = 0.3989422804014327 * up
     below = (_normal_tail(t) - 0.3989422804014327 * t) * up * _down()
-    slope = select(x > 0, 1 - below, below)
-    near = t < 0.75
-    return (
-        select(near, x * (0.5 + x * p), value),
-        select(near, 0.5 + x * (p + density * _down()), slope),
-    )
+    return value, _flat(x, select(x > 0, 1 - below, below))
 
 
 def _tanh_gelu_f32():
@@ -338,14 +316,23 @@ def _tanh_gelu_f64():
     return 1.5957691073417664, 1.426396435433791e-08, 0.071354815736413, 5.361872467621785e-10
 
 
+def _tanh_gelu_end_f32():
+    """|v| is below far up to here, and exp(-|v|) is 0 from here on."""
+    return 11.0
+
+
+def _tanh_gelu_end_f64():
+    return 21.6
+
+
 def gelu_tanh(x):
     """x (1 + tanh(u)) / 2 = x sigmoid(v), v = 2 u = 2 sqrt(2/pi) (x + 0.044715 x^3).
 
     |v| = hi + lo is built from exact products of short factors; without lo exp would lose |v| ulp.
-    Beyond 24 value and derivative, s(v) + x v' s(v) s(-v), are at their limits.
+    The derivative is s(v) + x v' s(v) s(-v).
     """
     c, c_low, k, k_low = _tanh_gelu()
-    t = min(abs(x), 24.0)
+    t = min(abs(x), _tanh_gelu_end())
     h = _high(t)
     square = t * t
     s = _high(square)
@@ -355,7 +342,7 @@ def gelu_tanh(x):
     w_low = ((c - w) + k * s) + (c_low + k_low * s + (k + k_low) * s_low)
     a, b = h * w, h * w_low + (t - h) * (w + w_low)
     hi = a + b
-    up = _exp_split_up(-hi, (hi - a) - b)
+    up = _exp_down(-hi, (hi - a) - b)
     e = up * _down()
     d = t * (c + c_low + 3 * (k + k_low) * square)
     inverse = 1 / (1 + e)

@@ -64,6 +64,11 @@ def _product(a, b):
     return select(far, _with_sign(1000.0, a * b), hi), select(far, 0.0, (p - hi) + q)
 
 
+def _capped(x, limit):
+    """min(|x|, limit) by the order of their bits, cheaper than of reals; limit at NaN."""
+    return from_bits(lesser(bits(abs(x)), bits(limit)))
+
+
 def zero(x):
     """0, or NaN where x is."""
     return select(x == x, 0.0, x)
@@ -136,17 +141,6 @@ def exp(x):
     return exp_sum(x, 0.0)
 
 
-def _exp_split_up(hi, lo):
-    """2^96 exp(hi + lo) for hi <= 0 and |lo| <= ulp(hi).
-
-    A normal number down to where thousands times exp(hi) is 0: a product with it, scaled down last,
-    is rounded once although the result may be subnormal.
-    """
-    low, _ = _exp_range()
-    n, a, b = _exp_reduce(hi, lo)
-    return select(hi < low - 12, 0.0, _exp_reduced(a, b) * _pow2(n, 96))
-
-
 def _down():
     """2^-96."""
     return 1.262177448353619e-29
@@ -162,8 +156,13 @@ def _far_f64():
 
 
 def exp_split(hi, lo):
-    """exp(hi + lo) for hi <= 0 and |lo| <= ulp(hi), cheaper than exp."""
-    return _exp_split_up(hi, lo) * _down()
+    """exp(hi + lo) for hi <= 0 and |lo| <= ulp(hi), cheaper than exp.
+
+    Scaled by 2^96 it is a normal number until the end: a subnormal result is rounded once.
+    """
+    low, _ = _exp_range()
+    n, a, b = _exp_reduce(hi, lo)
+    return select(hi < low - 12, 0.0, _exp_reduced(a, b) * _pow2(n, 96)) * _down()
 
 
 # exp in units of a power of two. Rows of scores never form x - max, whose rounding error exp would amplify:
@@ -234,16 +233,29 @@ def exp_unit(x, magic, low):
     return select(x < low, 0.0, v), select(x < low, 0.0, _unit_pow2(t))
 
 
-def _exp_factors(hi, lo):
-    """p and s with (1 + p) s = 2^96 exp(hi + lo), for hi in [-far, 0] and |lo| <= ulp(hi)."""
-    n, a, b = _exp_reduce(hi, lo)
-    return a + _expm1_rest(a, b), _pow2(n, 96)
+def _bias_f32():
+    """What, added to an integral value, leaves that power of two's exponent in the low bits."""
+    return 12583039.0
+
+
+def _bias_f64():
+    return 6755399441056767.0
+
+
+def _exp_scaled(hi, lo, k):
+    """p and s, a power of two, with (1 + p) s = 2^k exp(hi + lo), a normal number; |lo| < 0.06."""
+    magic = _bias() + k
+    t = hi * 1.4426950408889634 + magic
+    n = t - magic
+    high, low = _ln2()
+    r = (hi - n * high) + (lo - n * low)
+    return r + r * r * _exp_quadratic(r), _unit_pow2(t)
 
 
 def _exp_down(hi, lo):
-    """2^96 exp(hi + lo) for the same arguments, within 1 ulp and cheaper than _exp_split_up."""
-    p, s = _exp_factors(hi, lo)
-    return (1 + p) * s
+    """2^96 exp(hi + lo) for hi in [-far, 0], within 1 ulp and cheaper than exp_split; a product with it, scaled last, is rounded once."""
+    p, s = _exp_scaled(hi, lo, 96.0)
+    return s + s * p
 
 
 def _expm1_parts(x):
@@ -396,10 +408,9 @@ def log1p_unit_f64(x):
 
 
 def _tanh_cubic_f32(z):
-    """(x - tanh(x)) / x^3 for z = x^2, |x| <= 1.05; 0.02 of tanh(x)."""
+    """(x - tanh(x)) / x^3 for z = x^2, |x| <= 0.976; 0.06 of tanh(x)."""
     return poly(
-        z, 0.33333325, -0.13333097, 0.053943947, -0.02174648, 0.008509973, -0.0029748103,
-        0.00077577, -0.00010483812,
+        z, 0.33333305, -0.1333254, 0.05389389, -0.021533353, 0.0080240695, -0.0023651153, 0.0003787464,
     )  # fmt: skip
 
 
@@ -415,18 +426,16 @@ def _tanh_cubic_f64(z):
 
 
 def tanh(x):
-    """t - t^3 p(t^2) up to t = |x| = 1.05, and 1 - 2 e / (1 + e) beyond, e = exp(-2 t); with the sign of x.
+    """t - t^3 p(t^2) up to t = |x| = 0.975, and 1 - 2 / (1 + exp(2 t)) beyond, with the sign of x.
 
-    Within 1 ulp where multiplications and additions fuse, 1.2 where they do not.
+    What is subtracted is at most a quarter on both sides. Within 1 ulp where multiplications and additions fuse, 1.1 where
+    they do not.
     """
     t = abs(x)
     z = t * t
-    n = rint(t * -2.8853900817779268)
-    ln2_high, ln2_low = _ln2()
-    r = (-2 * t - n * ln2_high) - n * ln2_low
-    two_e = (1 + (r + _expm1_rest(r, 0.0))) * _pow2(n, 1)
-    large = select(t > 25, 1.0, 1 - two_e / (1 + 0.5 * two_e))
-    return _with_sign(select(t < 1.05, t - t * _tanh_cubic(z) * z, large), x)
+    p, s = _exp_scaled(2 * _capped(x, 25.0), 0.0, 0.0)
+    large = 1 - 2 / ((1 + s) + s * p)
+    return _with_sign(select(t > 0.975, large, t - t * z * _tanh_cubic(z)), x)
 
 
 # erf: an odd polynomial near 0, 1 minus something small beyond.
@@ -499,13 +508,13 @@ def _mills_shift_f64():
 
 
 def _mills_f32(s):
-    """(x + k) Phi(-x) exp(x^2/2) for x in [0, 15.5], with k the shift and s = x / (x + k); 0.65.
+    """(x + k) Phi(-x) exp(x^2/2) for x in [0, 15.5], with k the shift and s = x / (x + k); 0.35.
 
     x Phi(-x) exp(x^2/2) is s times this; the error of s cancels in it as x grows.
     """
     return poly(
-        s - 0.5, 0.70665663, -0.867384, 0.5279506, 0.07388761, -0.2622533, -0.051278982,
-        0.16229355, 0.0884509, -0.08238472, -0.08450593,
+        s - 0.2197265625, 0.98814166, -1.1257229, 0.3646119, 0.27980703, -0.084435634, -0.14274779,
+        -0.036350783, 0.037328, 0.12530783, -0.081549205,
     )  # fmt: skip
 
 
@@ -527,15 +536,23 @@ def _normal_tail(x):
     return v * _mills(x * v)
 
 
+def _bell_end_f32():
+    """exp(-x^2) is 0 from here on."""
+    return 10.7
+
+
+def _bell_end_f64():
+    return 27.5
+
+
 def _bell_up(x, k):
-    """2^96 exp(-k x^2), k a power of two, with x^2 = h^2 + (x - h) (x + h), h the upper half of x.
+    """2^96 exp(-k x^2), k a power of two and k x^2 < far, with x^2 = h^2 + (x - h) (x + h), h the upper half of x.
 
     The rounding error of x * x alone would cost k x^2 ulp.
     """
     h = _high(x)
-    a, b = -k * h * h, -k * (x - h) * (x + h)
-    hi = a + b
-    return _exp_split_up(hi, (a - hi) + b)
+    c = -k * h
+    return _exp_down(c * h, (x - h) * (c - k * x))
 
 
 def _power(r, p):
