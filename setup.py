@@ -66,7 +66,7 @@ def extensions():
     runpy.run_path(str(ROOT / "kernels" / "pointers.py"), run_name="setup")["main"](GENERATED)
     define = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
     generated = sorted(map(str, GENERATED.glob("*.pxi")))
-    shared = [str(AOT / name) for name in ("table_module.pxi", "table.pxi", "sums.pxi", "rows.pxi", "ctc.pxi", "margin.pxi", "lanes.h", "primitives.h", "stream.h", "transpose.h")]
+    shared = [str(AOT / name) for name in ("table_module.pxi", "table.pxi", "sums.pxi", "rows.pxi", "ctc.pxi", "margin.pxi", "primitives.h", "stream.h", "transpose.h")]
     common = {"include_dirs": [str(AOT), numpy.get_include()], "define_macros": define, "depends": [*shared, *generated]}
     own = sorted(str(p) for p in [*AOT.glob("*.p*"), *AOT.glob("*.h*"), GENERATED / "exports.pxi"])
     exported = {**common, "define_macros": [*define, ("CYTHON_EXTERN_C", 'extern "C"')], "depends": own}

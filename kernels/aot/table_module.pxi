@@ -1,6 +1,6 @@
 # The kernels of one instruction set: setup.py builds this text once for each, with that set's compiler flags.
 from libc.math cimport INFINITY, NAN, exp
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 from cpython.pycapsule cimport PyCapsule_New
 

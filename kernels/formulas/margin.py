@@ -89,6 +89,11 @@ def _ratio(d, top):
     return select(top == 0, 0.0, abs(d) / top)
 
 
+def _ratio_power(r, p):
+    """r^p of a ratio r in [0, 1], which is at most 1; for p = inf the maxima count."""
+    return select(p == inf, select(r == 1, 1.0, select(r < 1, 0.0, r)), _power(r, p))
+
+
 def _norm(top, total, p):
     """The p-norm M S^(1/p) for M = max |d| and S = sum (|d| / M)^p; S^(1/p) / S and S^(-1/p), which its derivatives need.
 
@@ -104,7 +109,7 @@ def _norm_slopes(d, top, norm, share, shrink, p):
     and (p - 1) / norm ((|d| / norm)^(p-2) - gradient^2), which is 0 for p = 1 and p = inf.
     """
     r = _ratio(d, top)
-    slope = select(d == 0, 0.0, select(d > 0, share, -share) * _power(r, p - 1))
+    slope = select(d == 0, 0.0, select(d > 0, share, -share) * _ratio_power(r, p - 1))
     bend = select(p == inf, 0.0, select(norm == 0, 0.0, (p - 1) / norm))
     return slope, select(bend == 0, 0.0, bend * (_power(r * shrink, p - 2) - slope * slope))
 
