@@ -220,6 +220,7 @@ def margins(quick):
         for name, inputs, rest in (
             ("multi_margin_loss", (x,), (classes,)),
             ("multilabel_margin_loss", (x,), (lists,)),
+            ("multilabel_soft_margin_loss", (x,), (np.float32(y > 0),)),
             ("cosine_embedding_loss", (x, y), (2 * (classes % 2) - 1,)),
             ("triplet_margin_loss", (x, y, z), ()),
         ):
@@ -229,6 +230,59 @@ def margins(quick):
                 {"torch": peers.torch_rows(name, inputs, *rest)},
                 tolerance=1e-4,
             )
+
+
+def distances(function, x, y, g):
+    return function(x, y), function.backward(g, x, y)
+
+
+def rows(quick):
+    """Losses of rows that torch has no function for, as its tensors' methods write them; distances; the adaptive softmax."""
+    for shape in ((32, 10), (4096, 10)) if quick else ((32, 10), (4096, 10), (4096, 1000)):
+        x, y = normal(2, *shape)
+        target, p, g = labels(*shape), fl.softmax(x, axis=1), normal(shape[0])
+        for name, a, rest, keywords in (
+            ("entropy", p, (), {"reduction": "mean"}),
+            ("brier_score", p, (target,), {}),
+            ("focal_cross_entropy", x, (target,), {}),
+        ):
+            formula = getattr(peers, f"{name}_of_tensors")
+            ours = partial(getattr(fl, name).value_and_grad, a, *rest, **keywords)
+            yield Row(f"{name}.value_and_grad {shape}", ours, {"torch": peers.torch_rows(formula, (a,), *rest)}, tolerance=1e-4)
+        for name in ("pairwise_distance", "cosine_similarity"):
+            ours = partial(distances, getattr(fl, name), x, y, g)
+            yield Row(f"{name} and .backward {shape}", ours, {"torch": peers.torch_rows(name, (x, y), upstream=g)}, tolerance=1e-4)
+    for n, features, n_classes in ((128, 64, 2000), (1024, 64, 20_000))[: 1 if quick else 2]:
+        cutoffs, x = [n_classes // 10, n_classes // 2], normal(n, features)
+        head = normal(cutoffs[0] + 2, features) / 8
+        tails = [(normal(down, features) / 8, normal(size, down) / 4) for down, size in ((16, n_classes * 2 // 5), (4, n_classes // 2))]
+        arguments = x, head, tails, cutoffs, labels(n, n_classes)
+        yield Row(
+            f"adaptive_log_softmax_with_loss.value_and_grad {n, features, n_classes}",
+            partial(fl.adaptive_log_softmax_with_loss.value_and_grad, *arguments[:1], arguments[4], head, tails, cutoffs),
+            {"torch": peers.torch_adaptive(*arguments)},
+            tolerance=1e-4,
+        )
+
+
+def metrics(quick):
+    """Values alone, beside SciPy's and scikit-learn's."""
+    for n in (100, 10_000) if quick else (100, 10_000, 1_000_000):
+        x, y = normal(2, n)
+        p, event, sign = fl.sigmoid(x), np.float32(y > 0), np.where(y > 0, np.float32(1), np.float32(-1))
+        for name, arguments, metric, theirs in (
+            ("brier_score", (p, event), "brier_score_loss", (event, p)),
+            ("binary_cross_entropy", (p, event), "log_loss", (event, p)),
+            ("hinge_loss", (x, sign), "hinge_loss", (sign, x)),
+        ):
+            yield Row(f"{name} ({n},)", partial(getattr(fl, name), *arguments), {"scikit-learn": peers.sklearn_metric(metric, *theirs)}, tolerance=1e-4)
+        shape = n // 10, 10
+        x, target = normal(*shape), labels(*shape)
+        target[:10] = range(10)
+        p = fl.softmax(x, axis=1)
+        yield Row(f"entropy {shape}", partial(fl.entropy, p), {"SciPy": peers.scipy_entropy(p)}, tolerance=1e-4)
+        yield Row(f"brier_score {shape}", partial(fl.brier_score, p, target), {"scikit-learn": peers.sklearn_metric("brier_score_loss", target, p)}, tolerance=1e-4)
+        yield Row(f"hinge_loss {shape}", partial(fl.hinge_loss, x, target), {"scikit-learn": peers.sklearn_metric("hinge_loss", target, x)}, tolerance=1e-4)
 
 
 def stepped(optimizer, params, grads):
@@ -322,5 +376,5 @@ def numba(quick):
 
 GROUPS = {
     group.__name__: group
-    for group in (cross_entropy, softmax, calls, activations, losses, custom, margins, ctc, linear, optimizers, objectives, numba)
+    for group in (cross_entropy, softmax, calls, activations, losses, custom, margins, rows, metrics, ctc, linear, optimizers, objectives, numba)
 }

@@ -105,19 +105,69 @@ def torch_value_and_grad(name, x, target, **kwargs):
 
 
 @optional("torch")
-def torch_rows(name, inputs, *rest, **kwargs):
-    """Forward, and backward to every input, through autograd."""
+def torch_rows(function, inputs, *rest, upstream=None):
+    """Forward, and backward to every input, through autograd: of torch.nn.functional's function of that name, or of one of tensors."""
     import torch
 
-    function = getattr(torch.nn.functional, name)
+    function = getattr(torch.nn.functional, function) if isinstance(function, str) else function
     inputs, rest = [torch.from_numpy(x).requires_grad_() for x in inputs], [torch.from_numpy(a) for a in rest]
+    upstream = None if upstream is None else torch.from_numpy(upstream)
 
     def call():
-        value = function(*inputs, *rest, **kwargs)
-        grads = torch.autograd.grad(value, inputs)
-        return value, grads[0] if len(grads) == 1 else grads
+        value = function(*inputs, *rest)
+        return value, torch.autograd.grad(value, inputs, upstream)
 
     return call
+
+
+def entropy_of_tensors(p):
+    return -(p * p.log()).sum(1).mean()
+
+
+def focal_cross_entropy_of_tensors(logits, target):
+    """As papers write it: log_softmax, and the class's part times (1 - p)^2."""
+    logp = logits.log_softmax(1).gather(1, target[:, None])
+    return -((1 - logp.exp()) ** 2 * logp).mean()
+
+
+def brier_score_of_tensors(p, target):
+    """The own class's square is exchanged, so that no one-hot array is made."""
+    own = p.gather(1, target[:, None])[:, 0]
+    return ((p * p).sum(1) - own * own + (1 - own) ** 2).mean()
+
+
+@optional("torch")
+def torch_adaptive(x, head_weight, tail_weights, cutoffs, target):
+    """Forward and backward of torch's module with those weights."""
+    import torch
+
+    module = torch.nn.AdaptiveLogSoftmaxWithLoss(x.shape[1], cutoffs[-1] + len(tail_weights[-1][1]), cutoffs, head_bias=False)
+    module.head.weight.data = torch.from_numpy(head_weight)
+    for layers, weights in zip(module.tail, tail_weights):
+        for layer, weight in zip(layers, weights):
+            layer.weight.data = torch.from_numpy(weight)
+    x, target = torch.from_numpy(x).requires_grad_(), torch.from_numpy(target)
+    inputs = [x, *module.parameters()]
+
+    def call():
+        output, loss = module(x, target)
+        return output, loss, torch.autograd.grad(loss, inputs)
+
+    return call
+
+
+@optional("sklearn")
+def sklearn_metric(name, *arguments, **kwargs):
+    import sklearn.metrics
+
+    return functools.partial(getattr(sklearn.metrics, name), *arguments, **kwargs)
+
+
+def scipy_entropy(p):
+    """It divides by the sums of the rows first."""
+    import scipy.stats
+
+    return functools.partial(scipy.stats.entropy, p, axis=1)
 
 
 @optional("torch")

@@ -218,6 +218,15 @@ def test_torch_agrees_on_single_rows(dtype, backend):
     torch_agrees("triplet_margin_loss", (x, x[::-1].copy(), 2 * x), (), {}, dtype)
 
 
+def test_torch_agrees_on_other_shapes(dtype, backend):
+    """Triplets of more axes; no rows, whose other means torch takes from memory that nobody has written."""
+    rng = np.random.default_rng(0)
+    for shape in ((2, 3, 4), (0, 4)):
+        torch_agrees("triplet_margin_loss", tuple(rng.standard_normal((3, *shape)).astype(dtype)), (), {"swap": True}, dtype)
+    empty = np.empty((0, 4), dtype)
+    torch_agrees("cosine_embedding_loss", (empty, empty), (np.empty(0, int),), {}, dtype)
+
+
 def test_hinge_of_sklearn(dtype, backend):
     metrics = oracle("sklearn.metrics")
     rng = np.random.default_rng(0)

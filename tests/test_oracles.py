@@ -29,7 +29,7 @@ def against_torch(name, arguments, keywords, dtype, upstream=None):
     close(grad, tensors[0].grad.numpy(), dtype)
 
 
-SHAPES = [(7, 5), (5,), (4, 3, 6), (2, 3, 4, 5)]
+SHAPES = [(7, 5), (5,), (4, 3, 6), (2, 3, 4, 5), (0, 5), (2, 3, 0)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -74,7 +74,7 @@ def test_nll_loss_with_torch(shape, dtype, backend):
         against_torch("nll_loss", (x, target), keywords, dtype, upstream)
 
 
-@pytest.mark.parametrize("shape", [(), (7,), (4, 5), (2, 3, 4)], ids=str)
+@pytest.mark.parametrize("shape", [(), (7,), (4, 5), (2, 3, 4), (0,), (0, 5)], ids=str)
 def test_elementwise_losses_with_torch(shape, dtype, backend):
     rng = np.random.default_rng(0)
     x, y = (np.asarray(3 * rng.standard_normal(shape), dtype) for _ in range(2))
@@ -143,8 +143,8 @@ def test_other_elementwise_losses_with_torch(name, dtype, backend):
     torch, (kinds, options) = oracle("torch"), OF_TORCH[name]
     function, loss, rng = getattr(torch.nn.functional, name), getattr(fl, name), np.random.default_rng(0)
     by = {"margin_ranking_loss": (0, 1), "gaussian_nll_loss": (0, 2)}.get(name, (0,))
-    for shape, keywords in product([(), (7,), (4, 5), (2, 3, 4)], options):
-        if name == "multilabel_soft_margin_loss" and not shape:
+    for shape, keywords in product([(), (7,), (4, 5), (2, 3, 4), (0,), (0, 5)], options):
+        if name == "multilabel_soft_margin_loss" and shape in ((), (0,)):  # torch: no axis, and NaN for a row of no labels
             continue
         arguments = [np.asarray(kind(rng, shape), dtype) for kind in kinds]
         keywords = {k: np.asarray(v(rng, shape), dtype) if callable(v) else v for k, v in keywords.items()}
@@ -178,6 +178,26 @@ def test_shapes_of_variances_with_torch(var_shape, dtype, backend):
     _, grads = fl.gaussian_nll_loss.value_and_grad(x, y, var)
     for grad, tensor in zip(grads, tensors[::2], strict=True):
         close(grad, tensor.grad.numpy(), dtype)
+
+
+@pytest.mark.parametrize("shapes", [((4, 5), (4, 5)), ((5,), (4, 5)), ((2, 1, 5), (3, 5)), ((5,), (5,)), ((0, 5), (0, 5))], ids=str)
+def test_functions_of_pairs_with_torch(shapes, dtype, backend):
+    """The values broadcast; gradients are compared of arrays of one shape, and not where torch differentiates a norm that it has replaced by eps."""
+    torch, rng = oracle("torch"), np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    calls = [("pairwise_distance", {"p": p, "eps": eps, "keepdims": k}, {"p": p, "eps": eps, "keepdim": k})
+             for p, eps, k in product((1.0, 2.0, 2.5, np.inf), (1e-6, 0.25), (False, True))]  # fmt: skip
+    calls += [("cosine_similarity", {"axis": axis, "eps": eps}, {"dim": axis, "eps": eps})
+              for axis, eps in product(range(-max(map(len, shapes)), 0), (1e-8, 2.0))]  # fmt: skip
+    for name, ours, theirs in calls:
+        tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
+        value = getattr(torch.nn.functional, name)(*tensors, **theirs)
+        close(getattr(fl, name)(*arrays, **ours), value.detach().numpy(), dtype)
+        if shapes[0] == shapes[1] and not ours.get("keepdims") and not (name == "cosine_similarity" and theirs["eps"] == 2.0):
+            g = np.asarray(rng.random(tuple(value.shape)), dtype)
+            value.backward(torch.tensor(g))
+            for grad, tensor in zip(getattr(fl, name).backward(g, *arrays, **ours), tensors, strict=True):
+                close(grad, tensor.grad.numpy(), dtype)
 
 
 def test_focal_loss_with_autograd(dtype, backend):

@@ -315,6 +315,22 @@ def sum_finish(lanes, classes, own, total, up, loss, factor, own_grad, own_hess)
         factor[l], own_grad[l], own_hess[l] = up[l], 2.0 * d * up[l], 2.0 * up[l]
 
 
+# Multilabel margin: labels t against all other classes j, max(0, x_j - x_t + 1) / C
+
+
+@summing
+def label_against_others(x, grad, n, own):
+    """One label: grad gains the slopes of the other classes (the labels are -inf); returns the sums of values and slopes."""
+    restrict()
+    value, slope = 0.0, 0.0
+    for c in range(n):
+        a, b, _ = _multi_margin_f64(x[c], own, 1.0, 1.0)
+        value += a
+        slope += b
+        grad[c] += b
+    return value, slope
+
+
 # The three steps of any loss
 
 
@@ -600,22 +616,6 @@ def row_loss_T(
     release_flags(flags)
 
 
-# Multilabel margin: labels t against all other classes j, max(0, x_j - x_t + 1) / C
-
-
-@summing
-def label_against_others_T(x, grad, n, own):
-    """One label: grad gains the slopes of the other classes (the labels are -inf); returns the sums of values and slopes."""
-    restrict()
-    value, slope = 0.0, 0.0
-    for c in range(n):
-        a, b, _ = _multi_margin_f64(x[c], own, 1.0, 1.0)
-        value += a
-        slope += b
-        grad[c] += b
-    return value, slope
-
-
 @entry
 def multilabel_margin_T(
     first_chunk, last_chunk, scratch, xs, grads, hesses, target, row_weight, upstream, value, scale, n_rows, n_classes, chunk, partials,
@@ -640,7 +640,7 @@ def multilabel_margin_T(
             others[y[k]] = -inf
         loss = 0.0
         for k in range(labels):
-            added, slope = label_against_others_T(others, grad, whole, f64(x[y[k]]))
+            added, slope = label_against_others(others, grad, whole, f64(x[y[k]]))
             loss += added
             grad[y[k]] -= slope
         loss = u * (loss / n_classes)
