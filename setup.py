@@ -24,7 +24,7 @@ DIRECTIVES = {"language_level": 3, "freethreading_compatible": True, "binding": 
 # Integers wrap in the formulas that work on bits.
 # gcc would unroll loops over 16 lanes before it looks for vectors in them; it keeps those of more than 8 turns.
 FLAGS = ["/O2"] if MSVC else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fwrapv", "-g0",
-                                   "--param", "max-completely-peel-times=8", "-fno-thread-jumps", "-fno-tree-pre"]
+                                   "--param", "max-completely-peel-times=8"]
 ISAS = {"plain": []}
 if X86_64 and not MSVC:
     ISAS = {

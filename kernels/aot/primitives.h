@@ -23,8 +23,11 @@ typedef f64 *__restrict__ f64_array;
 #define prefetch(p) __builtin_prefetch(p)
 #endif
 
-/* What a loop's function returns: with all it calls inside it, or the loop would stay scalar. */
-#ifdef __GNUC__
+/* What a loop's function returns: with all it calls inside it, or the loop would stay scalar; and with one body, for
+   gcc's jump threading and redundancy elimination copy it for the cases of its selects. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define loop_t __attribute__((flatten, optimize("no-thread-jumps", "no-tree-pre"))) void
+#elif defined(__GNUC__)
 #define loop_t __attribute__((flatten)) void
 #else
 typedef void loop_t;
