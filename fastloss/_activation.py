@@ -9,7 +9,10 @@ import numpy as np
 
 from . import _check as check
 from . import _config as config
+from ._blocks import overlaps
 from ._dispatch import owner
+
+PIECE = 1 << 20         # elements of one call of a ufunc: between calls, every millisecond or so, Python looks for Ctrl-C
 
 
 class Along(NamedTuple):
@@ -150,18 +153,32 @@ def _apply(ufunc, arrays, parameters, out, where):
     if not all(isinstance(a, np.ndarray) for a in arrays):
         return ufunc(*arrays, *parameters, where=where, **({} if out is None else {"out": out}))
     dtype, result_dtype = check.working_dtype(*arrays)
-    if type(out) is not tuple and out is not None:
-        check.result_array("out", out)
+    whole = np.broadcast(*arrays, *parameters, where)
     if out is None:
-        if where is True and dtype == result_dtype:
+        if where is True and dtype == result_dtype and whole.size <= PIECE:
             return ufunc(*arrays, *parameters, dtype=dtype)
-        shape = np.broadcast_shapes(*(np.shape(a) for a in (*arrays, *parameters)), np.shape(where))
-        result = _apply(ufunc, arrays, parameters, np.zeros(shape, result_dtype), where)
-        return result if shape else result[()]
-    if dtype == result_dtype:
-        return ufunc(*arrays, *parameters, out=out, where=where, dtype=dtype)
-    np.copyto(out, ufunc(*(a.astype(dtype) for a in arrays), *parameters, dtype=dtype), where=where, casting="same_kind")
+        result = _apply(ufunc, arrays, parameters, np.zeros(whole.shape, result_dtype), where)
+        return result if whole.shape else result[()]
+    out, = out if type(out) is tuple and len(out) == 1 else (out,)
+    check.result_array("out", out)
+    if whole.size > PIECE and whole.shape == out.shape:
+        operands = [a.copy() if overlaps(a, out) else a for a in (*arrays, *parameters, where)]
+        for piece in _pieces(whole.shape):
+            *inputs, chosen = (np.broadcast_to(a, whole.shape)[piece] if np.ndim(a) else a for a in operands)
+            _apply(ufunc, inputs[: len(arrays)], inputs[len(arrays) :], out[piece], chosen)
+    elif dtype == result_dtype:
+        ufunc(*arrays, *parameters, out=out, where=where, dtype=dtype)
+    else:
+        np.copyto(out, ufunc(*(a.astype(dtype) for a in arrays), *parameters, dtype=dtype), where=where, casting="same_kind")
     return out
+
+
+def _pieces(shape):
+    """Indices that cut a large array along its longest axis."""
+    axis = max(range(len(shape)), key=shape.__getitem__)
+    step = max(1, PIECE // (math.prod(shape) // shape[axis]))
+    for begin in range(0, shape[axis], step):
+        yield (slice(None),) * axis + (slice(begin, begin + step),)
 
 
 def _sum_to(values, shape):

@@ -19,6 +19,14 @@ def direct(array, dtype):
     return array is None or (array.dtype == dtype and array.dtype.isnative and array.flags.c_contiguous and array.flags.aligned)
 
 
+def overlaps(array, out, exactly=True):
+    """Whether array is one that shares memory with out; exactly: not where each element has the place of its own result."""
+    return isinstance(array, np.ndarray) and np.may_share_memory(array, out) and not (
+        exactly and array.ctypes.data == out.ctypes.data and array.strides == out.strides and array.shape == out.shape
+        and array.dtype == out.dtype
+    )
+
+
 def repeating(array, dtype):
     """A broadcast array; where all that it repeats along is its leading axes, its own elements alone, for the kernels to repeat."""
     own = array

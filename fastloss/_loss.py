@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _check as check
 from . import _config as config
-from ._blocks import flat_slabs, folded, repeating, row_slabs
+from ._blocks import flat_slabs, folded, overlaps, repeating, row_slabs
 from ._dispatch import owner
 
 NAN = float("nan")
@@ -338,11 +338,8 @@ class Results:
         in_place: the inputs that may be the buffer exactly; None: all of them.
         """
         for array in inputs:
-            if type(array) is not np.ndarray or not np.may_share_memory(array, buffer):
-                continue
-            same = array.ctypes.data == buffer.ctypes.data and array.strides == buffer.strides and array.dtype == buffer.dtype
-            allowed = in_place is None or any(array is a for a in in_place)
-            if not (same and allowed and array.shape == buffer.shape and buffer.flags.c_contiguous):
+            exactly = buffer.flags.c_contiguous and (in_place is None or any(array is a for a in in_place))
+            if overlaps(array, buffer, exactly):
                 fresh = np.empty(buffer.shape, buffer.dtype)
                 self._copies.append((buffer, fresh))
                 return fresh

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _check as check
 from . import _config as config
-from ._blocks import row_slabs
+from ._blocks import overlaps, row_slabs
 from ._dispatch import dispatched, owner
 
 __all__ = ["hardmax", "log_softmax", "logsumexp", "softmax", "softmin"]
@@ -65,12 +65,7 @@ def _rows(op, x, computed, result, mask, axis, out, masked):
 
 def _apart(out, *inputs):
     """out, or where it overlaps an input other than exactly, a new array."""
-    for array in inputs:
-        if type(array) is np.ndarray and np.may_share_memory(array, out) and not (
-            array.ctypes.data == out.ctypes.data and array.strides == out.strides and array.shape == out.shape and array.dtype == out.dtype
-        ):
-            return np.empty(out.shape, out.dtype)
-    return out
+    return np.empty(out.shape, out.dtype) if any(overlaps(array, out) for array in inputs) else out
 
 
 class _GeneralCalls:

@@ -7,6 +7,7 @@ import pytest
 from numpy.lib.stride_tricks import as_strided
 
 import fastloss as fl
+from fastloss import _activation
 from tests.cases import scenarios
 from tests.oracle import oracle
 
@@ -284,6 +285,26 @@ def test_out_overlaps_the_input(shift, dtype, backend):
         back = flat[: n * classes][::-1].reshape(n, classes)
         f(x, out=back)
         assert bits(back) == bits(want), "reversed"
+
+
+def test_activations_in_pieces(dtype, backend, monkeypatch):
+    """Cut in small pieces, calls give the bits of the whole: masks, buffers, halves, parameters, memory that overlaps."""
+    rng = np.random.default_rng(0)
+    x, g = rng.standard_normal((2, 40, 30)).astype(dtype)
+    mask, slopes, flat = rng.random((40, 1)) < 0.5, rng.random(30), rng.standard_normal(1300).astype(dtype)
+
+    def results():
+        over = flat.copy()
+        kept, shifted = np.full(x.shape, 7, dtype), fl.silu(over[70:1270].reshape(x.shape), out=over[:1200].reshape(x.shape))
+        return bits(
+            fl.sigmoid(fortran(x)), fl.gelu.backward(swapped(g[:1]), x), fl.relu(x, where=mask), fl.elu(x, out=kept, where=mask),
+            fl.tanh(x.astype(np.float16)), fl.prelu(x, slopes, axis=1), fl.mish(swapped(x), out=(np.empty_like(x),)), shifted,
+            fl.prelu.backward_weight(g, x, slopes, axis=1),
+        )
+
+    whole = results()
+    monkeypatch.setattr(_activation, "PIECE", 100)
+    assert results() == whole
 
 
 def test_outputs_may_overlap_other_inputs(dtype, backend):
