@@ -59,9 +59,10 @@ def array(name, value, *, boolean=False):
     raise TypeError(f"{name} has dtype {value.dtype}; it must be {wanted} array")
 
 
-def form(value):
+def form(name, value):
     """The number of axes of an array-like, and the kind of its dtype."""
-    value = value if hasattr(value, "dtype") else np.asarray(value)
+    if not hasattr(getattr(value, "dtype", None), "kind"):
+        value = ndarray(name, value)
     return value.ndim, value.dtype.kind
 
 

@@ -84,7 +84,7 @@ def _of_classes(function, x, target, arguments):
     """Whether the loss is one of rows of class scores."""
     target = target if hasattr(target, "ndim") else np.asarray(target)
     if isinstance(function, HingeLoss):
-        return function.of_classes(check.form(x), check.form(target))
+        return function.of_classes(check.form("input", x), check.form("target", target))
     if isinstance(function, BrierLoss):
         return arguments.get("axis", 1) is not None and (x.ndim > 1 or (x.ndim == 1 and target.ndim == 0 and target.dtype.kind in "iu"))
     return isinstance(function, RowLoss | LineLoss)

@@ -169,7 +169,7 @@ class HingeLoss(ElementwiseLoss):
 
     def _run(self, mode, terms, options):
         x, y = check.array("input", terms.arrays["input"]), check.array("target", terms.arrays["target"], boolean=True)
-        if self.of_classes(check.form(x), check.form(y)):
+        if self.of_classes(check.form("input", x), check.form("target", y)):
             return run_lines(mode, self.lines(x, y), options)
         return super()._run(mode, terms, options)
 

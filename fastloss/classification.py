@@ -621,7 +621,7 @@ def brier_score(input, target, *, axis=1):
     >>> fl.brier_score.value_and_grad([[0.5, 0.25, 0.25]], [0])
     (np.float64(0.375), array([[-1. ,  0.5,  0.5]]))
     """
-    (n, _), (m, kind) = check.form(input), check.form(target)
+    (n, _), (m, kind) = check.form("input", input), check.form("target", target)
     of_row = n == 1 and m == 0 and kind in "iu"
     if axis is None or not (n > 1 or of_row):
         return Terms({"input": input, "target": target}, formula="mse_loss")

@@ -75,6 +75,8 @@ def leaves(value):
 
 def plain(value):
     """A deep copy whose ndarrays are C-contiguous, native and aligned."""
+    if isinstance(value, memoryview):
+        return memoryview(np.array(value))
     if type(value) is np.ndarray or isinstance(value, np.memmap):
         return np.array(value, value.dtype.newbyteorder("="), order="C", subok=False)
     if isinstance(value, np.ndarray):

@@ -378,7 +378,7 @@ def row_loss(function, mode, nodes, named):
     T, ndim = working(x), getattr(x, "ndim", 0)
     if ndim == 0:
         raise TypeError("input has no axis; it must have one of classes")
-    dense = function._dense and Checks().form(y) == (ndim, "f")
+    dense = function._dense and Checks().form("target", y) == (ndim, "f")
     if not dense and index_axes(y) != ndim - 1:
         raise ValueError(f"target has {index_axes(y)} axes; it must have input's without that of the classes, {ndim - 1}")
     if dense and named.ignore_index != -100:

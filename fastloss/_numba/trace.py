@@ -31,9 +31,9 @@ class Checks:
             return self.number(name, value, wanted, test)
         return _check.parameter(name, value, wanted, test)
 
-    def form(self, value):
+    def form(self, name, value):
         if not isinstance(value, Argument):
-            return _check.form(value)
+            return _check.form(name, value)
         dtype = getattr(value.type, "dtype", value.type)
         return getattr(value.type, "ndim", 0), "f" if isinstance(dtype, types.Float) else "i" if isinstance(dtype, types.Integer) else "b"
 
