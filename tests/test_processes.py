@@ -33,6 +33,19 @@ def work():
     return [np.asarray(a).tobytes() for a in (fl.softmax(x, axis=1), fl.sigmoid(x), value, grad, *squares)]
 """
 
+ENDLESS = """
+want = work()
+many = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))
+started = threading.Event()
+
+def endless():
+    started.set()
+    fl.logsumexp(many, axis=1)
+
+threading.Thread(target=endless, daemon=True).start()
+started.wait()
+"""
+
 REFUSE = """
 import ctypes, struct
 
@@ -71,13 +84,24 @@ for place in (os.getcwd(), "/tmp", "/dev/shm"):
 """
 
 
+@pytest.fixture
+def prints(backend, python):
+    """Run a program after PREPARE, on the backend of the test, and compare what it prints; it ends with 77 where something is missing here."""
+
+    def run(words, program, before="", missing="", timeout=300, **environment):
+        done = python(before + PREPARE.format(backend=backend) + program, timeout=timeout, check=False, **environment)
+        if missing and done.returncode == 77:
+            pytest.skip(missing)
+        assert (done.returncode, done.stdout.strip()) == (0, words), done.stdout + done.stderr
+
+    return run
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 class TestProcesses:
-    def test_eight_python_threads_at_once(self, backend, python):
+    def test_eight_python_threads_at_once(self, prints):
         """Right answers, and not a team of threads for each caller."""
-        program = (
-            PREPARE
-            + """
+        prints("fine", """
 from concurrent.futures import ThreadPoolExecutor
 want = work()
 tasks = "/proc/self/task"
@@ -93,15 +117,11 @@ with ThreadPoolExecutor(8) as pool:
     after = len(os.listdir(tasks)) if before else 0
 assert after <= before + 8, (before, after)
 print("fine")
-"""
-        )
-        assert python(program.format(backend=backend), timeout=300).strip() == "fine"
+""")
 
     @POSIX
-    def test_fork_after_threads(self, backend, python):
-        program = (
-            PREPARE
-            + """
+    def test_fork_after_threads(self, prints):
+        prints("fine", """
 want = work()
 for _ in range(3):
     child = os.fork()
@@ -116,15 +136,11 @@ for _ in range(3):
     assert os.waitpid(child, 0)[1] == 0
     assert work() == want
 print("fine")
-"""
-        )
-        assert python(program.format(backend=backend), timeout=300).strip() == "fine"
+""")
 
     @POSIX
-    def test_fork_during_a_kernel_of_another_thread(self, backend, python):
-        program = (
-            PREPARE
-            + """
+    def test_fork_during_a_kernel_of_another_thread(self, prints):
+        prints("fine", """
 want = work()
 stop = threading.Event()
 
@@ -144,15 +160,11 @@ stop.set()
 for worker in workers:
     worker.join()
 print("fine")
-"""
-        )
-        assert python(program.format(backend=backend), timeout=300).strip() == "fine"
+""")
 
     @POSIX
-    def test_fork_pool(self, backend, python):
-        program = (
-            PREPARE
-            + """
+    def test_fork_pool(self, prints):
+        prints("fine", """
 import multiprocessing
 
 def task(i):
@@ -162,9 +174,7 @@ want = work()
 with multiprocessing.get_context("fork").Pool(3) as pool:
     assert all(result == want for result in pool.map(task, range(6)))
 print("fine")
-"""
-        )
-        assert python(program.format(backend=backend), timeout=300).strip() == "fine"
+""")
 
     @POSIX
     @pytest.mark.parametrize(
@@ -172,33 +182,28 @@ print("fine")
         [
             "fl.mse_loss(many, 0.0)", "fl.logsumexp(many, axis=1)", "fl.cross_entropy(many, first)",
             "fl.multi_margin_loss(many, first)", "fl.pairwise_distance(many, many)",
+            "fl.gelu(odd, out=one)", "fl.tanh.backward(many, odd, out=one)",
         ],
     )
-    def test_control_c_ends_a_long_call(self, backend, call, python):
+    def test_control_c_ends_a_long_call(self, call, prints):
         """The call would take an hour; the interrupt ends it, and fastloss works afterwards."""
-        program = (
-            PREPARE
-            + """
+        prints("interrupted", f"""
 import signal
 work()
 many = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))
+odd, one = (np.lib.stride_tricks.as_strided(np.ones(1, kind), many.shape, (0, 0)) for kind in (">f4", "f4"))
 first = np.zeros(1 << 20, int)
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
-    CALL
+    {call}
 except KeyboardInterrupt:
     assert fl.softmax(np.zeros(2)).tolist() == [0.5, 0.5]
     print("interrupted")
-"""
-        )
-        program = program.format(backend=backend).replace("CALL", call)
-        assert python(program, timeout=60).strip() == "interrupted"
+""")
 
     def test_spawn_pool(self, backend, tmp_path):
         """A script whose workers import everything anew."""
-        program = (
-            PREPARE
-            + """
+        program = PREPARE.format(backend=backend) + """
 import multiprocessing
 
 def task(i):
@@ -210,20 +215,16 @@ if __name__ == "__main__":
         assert all(result == want for result in pool.map(task, range(4)))
     print("fine")
 """
-        )
         script = tmp_path / "script.py"
-        script.write_text(program.format(backend=backend))
+        script.write_text(program)
         done = subprocess.run([sys.executable, script], text=True, capture_output=True, timeout=300, check=False)
         assert done.stdout.strip() == "fine", done.stderr
 
     @LINUX
     @pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of system calls")
-    def test_threads_are_refused(self, backend, python):
+    def test_threads_are_refused(self, prints):
         """The kernel of the system answers every clone with EAGAIN, as it does beyond a limit of processes."""
-        program = (
-            PREPARE
-            + REFUSE
-            + """
+        prints("fine", REFUSE + """
 fl.set_num_threads(1)
 want = work()
 before = len(os.listdir("/proc/self/task"))
@@ -232,28 +233,18 @@ fl.set_num_threads(8)
 assert work() == want and work() == want
 assert len(os.listdir("/proc/self/task")) == before
 print("fine")
-"""
-        )
-        done = python(program.replace("{backend!r}", repr(backend)), timeout=300, check=False)
-        if done.returncode == 77:
-            pytest.skip("no filter can be installed here")
-        assert done.stdout.strip() == "fine", done.stderr
+""", missing="no filter can be installed here")
 
     @LINUX
-    def test_nothing_can_be_written(self, backend, python):
+    def test_nothing_can_be_written(self, prints):
         """The whole system is read-only, /dev/shm and /tmp included, and there is no home: kernels run, compiled ones and others."""
-        program = READ_ONLY + PREPARE + "fl.mse_loss.value_and_grad(x, 0.25)\nprint('fine')"
-        done = python(program.replace("{backend!r}", repr(backend)), timeout=300, check=False, HOME="/nonexistent", XDG_CACHE_HOME="/nonexistent")
-        if done.returncode == 77:
-            pytest.skip("no namespace of mounts can be made here")
-        assert done.stdout.strip() == "fine", done.stderr
+        prints("fine", "fl.mse_loss.value_and_grad(x, 0.25)\nprint('fine')", before=READ_ONLY, missing="no namespace of mounts can be made here",
+               HOME="/nonexistent", XDG_CACHE_HOME="/nonexistent")
 
     @POSIX
-    def test_control_c_in_a_step_comes_after_it(self, backend, python):
+    def test_control_c_in_a_step_comes_after_it(self, prints):
         """Every parameter and state has moved, by one step or none."""
-        program = (
-            PREPARE
-            + """
+        prints("interrupted", """
 import signal
 n = 1 << 24
 params = [np.zeros(n, np.float32) for _ in range(4)]
@@ -271,45 +262,17 @@ except KeyboardInterrupt:
     momenta = [rule.state_dict()[key] for key in rule.state_dict() if "momentum_buffer" in key]
     assert momenta and all(m.min() == m.max() == momenta[0].flat[0] for m in momenta)
     print("interrupted")
-"""
-        )
-        assert python(program.format(backend=backend), timeout=120).strip() == "interrupted"
+""")
 
-    def test_long_kernels_release_the_interpreter(self, backend, python):
-        program = (
-            PREPARE
-            + """
-want = work()
-many = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))
-started = threading.Event()
-
-def endless():
-    started.set()
-    fl.logsumexp(many, axis=1)
-
-threading.Thread(target=endless, daemon=True).start()
-started.wait()
+    def test_long_kernels_release_the_interpreter(self, prints):
+        prints("still here", ENDLESS + """
 assert work() == want
 print("still here", flush=True)
 os._exit(0)
-"""
-        )
-        assert python(program.format(backend=backend), timeout=120).strip() == "still here"
+""")
 
-    def test_floating_point_mode_is_left_alone(self, backend, python):
-        program = (
-            """
-import threading
-import numpy as np
-
-def mode():
-    tiny, three = np.array([1e-310, 5e-324]), np.array([1.0, -1.0])
-    return (tiny / 2).tolist(), (tiny * 1).tolist(), (three / 3).tolist(), (1e-310 / 2)
-
-before = mode()
-"""
-            + PREPARE
-            + """
+    def test_floating_point_mode_is_left_alone(self, prints):
+        prints("fine", """
 assert mode() == before
 work()
 assert mode() == before
@@ -319,28 +282,20 @@ thread.start()
 thread.join()
 assert seen == [before]
 print("fine")
-"""
-        )
-        assert python(program.format(backend=backend), timeout=300).strip() == "fine"
+""", before="""
+import threading
+import numpy as np
 
+def mode():
+    tiny, three = np.array([1e-310, 5e-324]), np.array([1.0, -1.0])
+    return (tiny / 2).tolist(), (tiny * 1).tolist(), (three / 3).tolist(), (1e-310 / 2)
 
-@pytest.mark.skipif("cython" not in BACKENDS, reason="Python waits for the threads of its executors, and so for Numba's kernels")
-def test_the_process_ends_while_a_kernel_runs(python):
-    """A daemon thread in a call of an hour does not hold the interpreter back."""
-    program = PREPARE.format(backend="cython") + """
-work()
-many = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))
-started = threading.Event()
+before = mode()
+""")
 
-def endless():
-    started.set()
-    fl.logsumexp(many, axis=1)
-
-threading.Thread(target=endless, daemon=True).start()
-started.wait()
-print("end", flush=True)
-"""
-    assert python(program, timeout=60).strip() == "end"
+    def test_the_process_ends_while_a_kernel_runs(self, prints):
+        """A daemon thread in a call of an hour does not hold the interpreter back."""
+        prints("end", ENDLESS + "print('end', flush=True)")
 
 
 @POSIX

@@ -8,10 +8,11 @@ import ctypes
 import os
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -21,8 +22,8 @@ CALL_ELEMENTS = 1 << 24  # in one call: between calls, about every 20 ms, Python
 
 _word, _HEAD = ctypes.c_ssize_t.from_address, object.__basicsize__
 _n_threads = 1
-_executor = None
-_executor_size = 0
+_tasks = SimpleQueue()
+_n_helpers = 0
 _region = threading.Lock()
 
 
@@ -39,8 +40,8 @@ def get_num_threads():
 
 def _forget():
     # the child of a fork has none of its parent's threads, and one of them may have held the lock
-    global _executor, _executor_size, _region
-    _executor, _executor_size, _region = None, 0, threading.Lock()
+    global _tasks, _n_helpers, _region
+    _tasks, _n_helpers, _region = SimpleQueue(), 0, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -132,24 +133,39 @@ def run(kernel, n_chunks, n_elements, scratch_bytes, *arguments, keep=(), interr
             region.release()
 
 
+def _serve(tasks):
+    while True:
+        _fulfil(*tasks.get())
+
+
+def _fulfil(done, job):
+    if done.set_running_or_notify_cancel():
+        try:
+            done.set_result(job.work())
+        except BaseException as error:
+            done.set_exception(error)
+
+
 def _helpers(n):
-    """An executor of at least n threads; it makes them when it needs them."""
-    global _executor, _executor_size
-    if n > _executor_size:
-        if _executor is not None:
-            _executor.shutdown(wait=False)
-        _executor, _executor_size = ThreadPoolExecutor(n, thread_name_prefix="fastloss"), n
-    return _executor
+    """How many helpers there are, up to n; they are made when they are needed.
+
+    Not an executor's: a process waits at its end for those, and so for the calls of its daemon threads.
+    """
+    global _n_helpers
+    try:
+        while _n_helpers < n:
+            threading.Thread(target=_serve, args=(_tasks,), name="fastloss", daemon=True).start()
+            _n_helpers += 1
+    except RuntimeError:
+        pass  # the system gives no further thread, or the interpreter is ending: those that are there do the work
+    return min(n, _n_helpers)
 
 
 def _run_parallel(job, n_threads):
-    helpers = []
+    helpers = [Future() for _ in range(_helpers(n_threads - 1))]
     try:
-        try:
-            for _ in range(n_threads - 1):
-                helpers.append(_helpers(n_threads - 1).submit(job.work))
-        except RuntimeError:
-            pass  # the system gives no further thread, or the interpreter is ending: those that are there do the work
+        for helper in helpers:
+            _tasks.put((helper, job))
         job.work()
     finally:
         job.n_chunks = 0  # after an exception the helpers stop at their next call
