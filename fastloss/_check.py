@@ -239,6 +239,11 @@ def no_out():
     return TypeError("out is given; results of Dask arrays are lazy, and are stored by their own store() or to_zarr()")
 
 
+def plain_arrays(name):
+    """The TypeError of what computes on NumPy's arrays alone."""
+    return TypeError(f"{name} has an argument that is lazy or on a device; it must be given NumPy arrays")
+
+
 def outs(name, value, count):
     """out= of a call with several results: a tuple with None where a new array is wanted."""
     if value is None:

@@ -173,6 +173,8 @@ class AdaptiveLayer(NamedTuple):
 
     @classmethod
     def checked(cls, input, head_weight, tail_weights, cutoffs, head_bias):
+        if owner((input, head_weight, tail_weights, head_bias)) is not None:
+            raise check.plain_arrays("adaptive_log_softmax_with_loss")
         x, head = check.array("input", input), check.array("head_weight", head_weight)
         cutoffs = [check.integer(f"cutoffs[{i}]", c) for i, c in enumerate(check.items("cutoffs", cutoffs))]
         if not cutoffs or cutoffs[0] < 1 or any(b <= a for a, b in itertools.pairwise(cutoffs)):

@@ -33,8 +33,20 @@ def _between(low, high, part):
     return high + (low - high) * (1 + cos(pi * part)) / 2
 
 
+def _at(schedule, step):
+    """The value of a schedule, or of a number, at a step."""
+    return schedule(step) if callable(schedule) else schedule
+
+
+class _Schedule:
+    """A value at every step, which `_rule` makes of the step and the fields."""
+
+    def __call__(self, step):
+        return self._rule(step, **vars(self))
+
+
 @dataclass(frozen=True)
-class step_decay:
+class step_decay(_Schedule):
     r"""A value that drops by a factor every `step_size` steps.
 
     .. math:: \text{value} \cdot \text{gamma}^{\lfloor \text{step} / \text{step\_size} \rfloor}
@@ -70,12 +82,13 @@ class step_decay:
     def __post_init__(self):
         _positive("step_size", self.step_size)
 
-    def __call__(self, step):
-        return self.value * self.gamma ** (step // self.step_size)
+    @staticmethod
+    def _rule(step, value, step_size, gamma):
+        return value * gamma ** (step // step_size)
 
 
 @dataclass(frozen=True)
-class exponential_decay:
+class exponential_decay(_Schedule):
     r"""A value that shrinks by a factor every step, or over every `steps` steps.
 
     .. math:: \text{value} \cdot \text{gamma}^{\text{step} / \text{steps}}
@@ -113,15 +126,16 @@ class exponential_decay:
     def __post_init__(self):
         _positive("steps", self.steps)
 
-    def __call__(self, step):
-        value = self.value * self.gamma ** (step / self.steps)
-        if self.end is None:
+    @staticmethod
+    def _rule(step, value, gamma, steps, end):
+        value = value * gamma ** (step / steps)
+        if end is None:
             return value
-        return min(value, self.end) if self.gamma > 1 else max(value, self.end)
+        return min(value, end) if gamma > 1 else max(value, end)
 
 
 @dataclass(frozen=True)
-class multistep:
+class multistep(_Schedule):
     r"""A value that drops by a factor at each milestone.
 
     .. math:: \text{value} \cdot \text{gamma}^{\#\{m : m \le \text{step}\}}
@@ -157,8 +171,9 @@ class multistep:
     def __post_init__(self):
         object.__setattr__(self, "milestones", _ascending("milestones", self.milestones))
 
-    def __call__(self, step):
-        return self.value * self.gamma ** bisect_right(self.milestones, step)
+    @staticmethod
+    def _rule(step, value, milestones, gamma):
+        return value * gamma ** bisect_right(milestones, step)
 
 
 def _ascending(name, steps):
@@ -169,7 +184,7 @@ def _ascending(name, steps):
 
 
 @dataclass(frozen=True)
-class cosine:
+class cosine(_Schedule):
     r"""A value that falls along half a cosine, and stays at its end, or starts again.
 
     .. math:: \text{end} + (\text{value} - \text{end})\, \frac{1 + \cos(\pi\, t / \text{steps})}{2}
@@ -216,20 +231,21 @@ class cosine:
         if self.restart is not None:
             number("restart", self.restart, "a number >= 1", lambda v: v >= 1)
 
-    def __call__(self, step):
-        length, done = self.steps, min(step, self.steps)
-        if self.restart == 1:
+    @staticmethod
+    def _rule(step, value, steps, end, restart):
+        length, done = steps, min(step, steps)
+        if restart == 1:
             done = step % length
-        elif self.restart is not None:
+        elif restart is not None:
             # falls 0, ..., n - 1 take steps * (restart^n - 1) / (restart - 1) together
-            r = self.restart
+            r = restart
             n = floor(log2(1 + step / length * (r - 1)) / log2(r) + 1e-9)
             done, length = step - length * (r**n - 1) / (r - 1), length * r**n
-        return _between(self.value, self.end, done / length)
+        return _between(value, end, done / length)
 
 
 @dataclass(frozen=True)
-class linear_warmup:
+class linear_warmup(_Schedule):
     r"""A value that rises in a straight line, and stays.
 
     .. math:: \text{start} + (\text{value} - \text{start}) \min(1, \text{step} / \text{steps})
@@ -266,18 +282,15 @@ class linear_warmup:
     def __post_init__(self):
         _positive("steps", self.steps)
 
-    def __call__(self, step):
-        if callable(self.value):
-            if step >= self.steps:
-                return self.value(step - self.steps)
-            value = self.value(0)
-        else:
-            value = self.value
-        return self.start + (value - self.start) * min(1.0, step / self.steps)
+    @staticmethod
+    def _rule(step, value, steps, start):
+        if step >= steps:
+            return _at(value, step - steps)
+        return start + (_at(value, 0) - start) * (step / steps)
 
 
 @dataclass(frozen=True)
-class one_cycle:
+class one_cycle(_Schedule):
     r"""A value that rises to `value` and falls far below where it began, each along half a cosine.
 
     From ``value / div_factor`` at step 0 up to ``value`` at ``pct_start * steps - 1``, down to
@@ -324,15 +337,16 @@ class one_cycle:
         _positive("div_factor", self.div_factor)
         _positive("final_div_factor", self.final_div_factor)
 
-    def __call__(self, step):
-        first, top, last = self.value / self.div_factor, self.pct_start * self.steps - 1, self.steps - 1
+    @staticmethod
+    def _rule(step, value, steps, pct_start, div_factor, final_div_factor):
+        first, top, last = value / div_factor, pct_start * steps - 1, steps - 1
         if step <= top and top > 0:
-            return _between(first, self.value, step / top)
-        return _between(self.value, first / self.final_div_factor, (min(step, last) - top) / (last - top))
+            return _between(first, value, step / top)
+        return _between(value, first / final_div_factor, (min(step, last) - top) / (last - top))
 
 
 @dataclass(frozen=True)
-class sutskever_momentum:
+class sutskever_momentum(_Schedule):
     r"""Momentum that grows towards 1 as steps go by.
 
     .. math:: \min\left(1 - 2^{-1 - \log_2(\lfloor \text{step} / 250 \rfloor + 1)},\; \text{largest}\right)
@@ -368,12 +382,13 @@ class sutskever_momentum:
         number("largest", self.largest, "a number in [0, 1]", lambda v: 0 <= v <= 1)
         _positive("every", self.every)
 
-    def __call__(self, step):
-        return min(1 - 0.5 / (step // self.every + 1), self.largest)
+    @staticmethod
+    def _rule(step, largest, every):
+        return min(1 - 0.5 / (step // every + 1), largest)
 
 
 @dataclass(frozen=True)
-class join:
+class join(_Schedule):
     """Schedules one after another, each counting its own steps from 0.
 
     Parameters
@@ -412,10 +427,10 @@ class join:
                 "one fewer than schedules"
             )
 
-    def __call__(self, step):
-        i = bisect_right(self.boundaries, step)
-        schedule = self.schedules[i]
-        return schedule(step - (self.boundaries[i - 1] if i else 0)) if callable(schedule) else schedule
+    @staticmethod
+    def _rule(step, schedules, boundaries):
+        i = bisect_right(boundaries, step)
+        return _at(schedules[i], step - (boundaries[i - 1] if i else 0))
 
 
 class ReduceOnPlateau:

@@ -281,6 +281,7 @@ class TestRefused:
                 (ValueError, lambda: fl.mse_loss.grad(self.x, Y, upstream=Y)),
                 (NotImplementedError, lambda: fl.rrelu(self.x, rng=np.random.default_rng(0))),
                 (NotImplementedError, lambda: fl.adaptive_log_softmax_with_loss(self.x, LABELS, X[:3], [(X[:2], X[:4, :2])], [2])),
+                (TypeError, lambda: fl.adaptive_log_softmax_with_loss.predict(self.x, X[:3], [(X[:2], X[:4, :2])], [2])),
                 (NotImplementedError, lambda: fl.ctc_loss(da.from_array(LOG_PROBS), np.ones(3, int), np.full(11, 5), np.ones(11, int))),
             ):
                 with pytest.raises(error):

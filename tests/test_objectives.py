@@ -376,6 +376,7 @@ class TestBesideTheBuiltIn:
 
 ROBUST = [("l1_loss", {}), ("quantile_loss", {"q": 0.8}), ("huber_loss", {"delta": 50.0}), ("log_cosh_loss", {"hessian": "one"})]
 MARGINS = [("hinge_loss", {}), ("squared_hinge_loss", {}), ("soft_margin_loss", {}), ("sigmoid_focal_loss", {"gamma": 2.0})]
+MULTICLASS = [("focal_cross_entropy", {"gamma": 2.0}), ("cross_entropy", {"weight": [1.0, 2.0, 1.5]})]
 
 
 class TestTrains:
@@ -404,6 +405,17 @@ class TestTrains:
             predicted = train(x, y, FACTORIES[engine](loss, **params), **({"metric": "RMSE"} if engine == "catboost" else {}))
             assert ((np.asarray(predicted) > 0) == y).mean() > 0.95, engine
 
+    @pytest.mark.parametrize("loss, params", MULTICLASS, ids=lambda v: str(v))
+    def test_classes(self, loss, params, wine):
+        x, y = wine
+        predictions = {
+            "xgboost": train_xgboost(x, y, objectives.xgboost(loss, **params), num_class=3),
+            "lightgbm": train_lightgbm(x, y, objectives.lightgbm(loss, **params), num_class=3),
+            "catboost": train_catboost(x, y, objectives.catboost(loss, **params), cat.CatBoostClassifier, rounds=6, metric="MultiClass", classes_count=3),
+        }
+        for engine, predicted in predictions.items():
+            assert (predicted.argmax(1) == y).mean() > 0.97, engine
+
     def test_class_weights_move_the_balance(self, wine):
         x, y = wine
         for factory, train in ((objectives.xgboost, train_xgboost), (objectives.lightgbm, train_lightgbm)):
@@ -423,6 +435,14 @@ class TestTrains:
         y = np.stack([y, -y], 1)
         predicted = train_xgboost(x, y, objectives.xgboost("mse_loss"))
         assert predicted.shape == y.shape and fl.mse_loss(predicted, y) < 0.3 * np.mean(y**2)
+
+    def test_several_outputs_of_catboost(self, diabetes):
+        """Half of the squares, as its own."""
+        x, y = diabetes
+        y = np.stack([y, -y], 1)
+        objective = type("Several", (objectives.catboost, cat.MultiTargetCustomObjective), {})("huber_loss", delta=np.inf)
+        ours, theirs = (train_catboost(x, y, o, metric="MultiRMSE") for o in (objective, "MultiRMSE"))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
 class TestEstimators:

@@ -6,8 +6,6 @@ A public function, and a method of one, is a Numba type of its own: a `Public`, 
 
 import functools
 import inspect
-from importlib import import_module
-from types import ModuleType
 
 from numba.core import errors, types
 from numba.core.imputils import lower_constant, lower_getattr_generic
@@ -16,50 +14,56 @@ from numba.core.typing.templates import AttributeTemplate, infer_getattr, infer_
 from numba.core.typing.typeof import typeof_impl
 from numba.extending import NativeValue, models, register_model, unbox
 
+import fastloss
+
 from .._activation import Activation
 from .._lines import RowFunction
 from .._loss import _Methods
+from ..custom import CustomActivation, CustomLoss
 from ..softmax import _RowFunction
 
-ROOMS = [import_module(f"fastloss.{name}") for name in ("activations", "classification", "margin", "regression", "sequence", "softmax", "optim")]
 METHODS = ("grad", "backward", "backward_weight", "backward_beta", "value_and_grad", "value_grad_hess", "partial", "log_prob", "predict")
 
 REQUIRED = object()         # the default of an argument that has none, but stands behind one that has
 
 
 def public_names():
-    """The public callables by the names that their types carry; those of fastloss.optim with that before it."""
-    for room in ROOMS:
-        for name in room.__all__:
-            value = getattr(room, name)
-            if callable(value) and not isinstance(value, type | ModuleType):
-                yield name if room is not ROOMS[-1] else f"optim.{name}", value
+    """The public callables by their names, those of fastloss.optim with that before them."""
+    for before, module in (("", fastloss), ("optim.", fastloss.optim), ("schedules.", fastloss.schedules)):
+        for name in module.__all__:
+            if callable(getattr(module, name)) and name != "Partial":
+                yield before + name, getattr(module, name)
 
 
 OBJECTS = dict(public_names())
+NAMES = {id(value): name for name, value in OBJECTS.items()}
+SCHEDULES = tuple(getattr(fastloss.schedules, name) for name in fastloss.schedules.__all__)
+
+
+def name_of(function):
+    """The name that a type carries, one for all objects that are equal."""
+    if isinstance(function, CustomActivation | CustomLoss):
+        return f"custom {function.definition}"
+    return NAMES.get(id(function)) or repr(function)
 
 
 class Public(types.Callable, types.Opaque):
-    """A public function, or a method of one."""
+    """A public function, custom loss or schedule, or a method of one."""
 
-    def __init__(self, public, method="__call__"):
-        self.public, self.method = public, method
+    def __init__(self, function, method="__call__"):
+        self.function, self.method = function, method
         self._plans = {}
-        super().__init__(f"fastloss.{public}" + ("" if method == "__call__" else f".{method}"))
+        super().__init__(f"fastloss.{name_of(function)}" + ("" if method == "__call__" else f".{method}"))
 
     def __reduce__(self):
-        return Public, (self.public, self.method)
-
-    @property
-    def key(self):
-        return self.public, self.method
+        return Public, (self.function, self.method)
 
     @functools.cached_property
     def pysig(self):
         """The arguments, none of them keyword-only: Numba folds no others."""
         from .plans import signature
 
-        own = signature(OBJECTS[self.public], self.method)
+        own = signature(self.function, self.method)
         kind, parameters, optional = inspect.Parameter.POSITIONAL_OR_KEYWORD, [], False
         for p in own.parameters.values():
             optional |= p.default is not p.empty
@@ -80,7 +84,7 @@ class Public(types.Callable, types.Opaque):
             if isinstance(typ, types.Omitted) and typ.value is REQUIRED:
                 raise errors.TypingError(f"{self.name}: missing a required argument: {name!r}")
         try:
-            root = self._plans.get(given) or plan(OBJECTS[self.public], self.method, arguments)
+            root = self._plans.get(given) or plan(self.function, self.method, arguments)
         except (TypeError, ValueError, NotImplementedError) as error:
             raise errors.TypingError(f"{self.name}: {error}") from None
         if given not in self._plans:
@@ -123,20 +127,19 @@ class _PublicMethods(AttributeTemplate):
     key = Public
 
     def generic_resolve(self, typ, name):
-        if typ.method == "__call__" and name in METHODS and hasattr(OBJECTS[typ.public], name):
-            return Public(typ.public, name)
+        if typ.method == "__call__" and name in METHODS and hasattr(typ.function, name):
+            return Public(typ.function, name)
 
 
 @functools.cache
 def register():
     """Teach Numba the public functions; once is enough."""
-    names = {id(value): name for name, value in OBJECTS.items()}
-
     def typeof(value, c):
-        return Public(names[id(value)]) if id(value) in names else None
+        if id(value) in NAMES or isinstance(value, (CustomActivation, CustomLoss, *SCHEDULES)):
+            return Public(value)
 
-    for kind in (_Methods, Activation, RowFunction, _RowFunction):
+    for kind in (_Methods, Activation, RowFunction, _RowFunction, *SCHEDULES):
         typeof_impl.register(kind)(typeof)
-    for name, value in OBJECTS.items():
-        if inspect.isfunction(value):
-            infer_global(value, Public(name))
+    for value in OBJECTS.values():
+        if inspect.isroutine(value) or inspect.isclass(value):
+            infer_global(value, Public(value))

@@ -47,6 +47,18 @@ def call_c(typingctx, function, arguments):
     return types.void(types.int64, arguments), codegen
 
 
+@intrinsic
+def floats(typingctx, values):
+    """Numbers of any types as a tuple of floats."""
+    result = types.UniTuple(types.float64, len(values))
+
+    def codegen(context, builder, signature, arguments):
+        given = cgutils.unpack_tuple(builder, arguments[0])
+        return context.make_tuple(builder, result, [context.cast(builder, v, t, types.float64) for v, t in zip(given, values, strict=True)])
+
+    return result(values), codegen
+
+
 @register_jitable
 def address(a):
     return np.int64(a.ctypes.data) if a.size else np.int64(0)
@@ -60,12 +72,21 @@ def _shape_of(a):
     return (lambda a: ()) if is_scalar(a) else lambda a: a.shape
 
 
-@register_jitable
-def product(shape):
-    n = 1
-    for i in range(len(shape)):
-        n *= shape[i]
-    return n
+def product(shape): ...
+
+
+@compiled(product)
+def _product(shape):
+    if len(shape) == 0:
+        return lambda shape: 1
+
+    def multiply(shape):
+        n = 1
+        for i in range(len(shape)):
+            n *= shape[i]
+        return n
+
+    return multiply
 
 
 def elements(a, T): ...

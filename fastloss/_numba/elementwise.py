@@ -10,7 +10,7 @@ from .. import _check as check
 from ..kernels import jit
 from ..kernels._generated import numba_formulas
 from ..kernels._generated.registry import LOSSES
-from ..kernels.jit import ufuncs
+from ..kernels.jit import custom, ufuncs
 from ..kernels.jit.layout import LOSS_SCRATCH_BYTES, UFUNC_BLOCK
 from ..kernels.jit.primitives import FLAGS, LEAF, cached, pointer
 from ..kernels.jit.sums import accumulate
@@ -24,6 +24,7 @@ from .arrays import (
     deliver_number,
     elements,
     fitted,
+    floats,
     full,
     is_none,
     is_scalar,
@@ -168,7 +169,7 @@ def core_of(T):
             for j in range(5):
                 apart_from_all &= words[2, i] != words[0, j]
             direct |= (1 << i) if apart_from_all else 0
-        numbers = np.array((1.0 / (divide_by * per), params[0], params[1]))
+        numbers = np.array(floats((1.0 / (divide_by * per),) + params))
         partials[:] = 0
         at = np.int64(words.ctypes.data)
         call_c(loss, (
@@ -378,7 +379,7 @@ def loss(function, mode, nodes, named):
     """The plan of an elementwise loss."""
     reduction = reduction_of(nodes, mode, function._reductions)
     formula = named.formula or function.__name__
-    n_gradients = LOSSES[formula][2]
+    n_gradients = LOSSES[formula][2] if formula in LOSSES else 1
     arrays = named.arrays
     inputs = [type_of_input(name, named.arrays[name]) for name in function._inputs]
     T = working(*[t for t in inputs if t is inputs[0] or isinstance(t, types.Array)])
@@ -395,7 +396,7 @@ def loss(function, mode, nodes, named):
     pad = 3 - len(arrays)
     return Apply(
         call, code, driver("outside", T), len(arrays), (*arrays.values(), *[None] * pad), (*messages, *[""] * pad), (*domains, *[None] * pad),
-        (*map(number_of, named.params), 0.0, 0.0)[:2], named.weight, nodes.get("where"), nodes.get("sample_weight"), number_of(nodes.get("empty", np.nan)),
+        tuple(map(number_of, named.params)), named.weight, nodes.get("where"), nodes.get("sample_weight"), number_of(nodes.get("empty", np.nan)),
         nodes.get("upstream"), buffers, outs,
     )  # fmt: skip
 
@@ -406,14 +407,16 @@ def loss(function, mode, nodes, named):
 @functools.cache
 def scalar_of(formula, which, T, n_params):
     """The formula itself, for numbers."""
-    suffix = f"f{8 * np.dtype(T).itemsize}"
-    f = getattr(numba_formulas, f"{formula}__{suffix}", None) or getattr(numba_formulas, f"{formula}_{suffix}")
+    suffix, module = f"f{8 * np.dtype(T).itemsize}", custom.modules.get(formula, numba_formulas)
+    f = getattr(module, f"{formula}__{suffix}", None) or getattr(module, f"{formula}_{suffix}")
     part = {"value": 0, "grad": 1, "backward": 1, "parameter": 2}[which]
     calls = {
         0: lambda g, x, p: g * f(T(x))[part],
         1: lambda g, x, p: g * f(T(x), T(p[0]))[part],
         2: lambda g, x, p: g * f(T(x), T(p[0]), T(p[1]))[part],
+        3: lambda g, x, p: g * f(T(x), T(p[0]), T(p[1]), T(p[2]))[part],
         4: lambda g, x, p: g * f(T(x), T(p[0]), T(p[1]), T(p[2]), T(p[3]))[part],
+        5: lambda g, x, p: g * f(T(x), T(p[0]), T(p[1]), T(p[2]), T(p[3]), T(p[4]))[part],
     }
     own = njit(**LEAF)(calls[n_params])
     if which in ("value", "grad"):
@@ -459,12 +462,13 @@ def activation_of(T, which, ending):
         b = spread(params[1], shape, T, "a parameter must broadcast to x's shape")
         c = spread(params[2], shape, T, "a parameter must broadcast to x's shape")
         d = spread(params[3], shape, T, "a parameter must broadcast to x's shape")
+        e = spread(params[4], shape, T, "a parameter must broadcast to x's shape")
         ones, words = np.ones(UFUNC_BLOCK if ones_first else 1, T), np.zeros((4, 8), np.int64)
         taken = ((address(gs), gs.nbytes), (address(xs), xs.nbytes), (address(a), a.nbytes), (address(b), b.nbytes))
         result = buffer(target, shape, T, taken, "out must be of x's shape")
         k = 0
         for at, length in ((address(gs), gs.size), (address(xs), xs.size), (address(a), a.size), (address(b), b.size),
-                           (address(c), c.size), (address(d), d.size)):
+                           (address(c), c.size), (address(d), d.size), (address(e), e.size)):
             if length:
                 words[0, k], words[1, k] = at, 0 if length == 1 else size
                 k += 1
@@ -474,7 +478,7 @@ def activation_of(T, which, ending):
         at = np.int64(words.ctypes.data)
         if xs.size:
             call_c(loop, (at, at + 128, at + 64, at + 192))
-        keep((gs, xs, a, b, c, d, ones, words))
+        keep((gs, xs, a, b, c, d, e, ones, words))
         return ending(result, params[0], out, where, shape)
 
     return njit(**LEAF)(activation)
@@ -524,4 +528,4 @@ def activation(function, method, nodes):
     kernel = Symbol(jit._element_kernel(formula, mode, np.dtype(T).itemsize))
     call = activation_of(T, which, summed if which == "parameter" else whole)
     target = out if where is None and which != "parameter" else None
-    return Apply(call, loop, kernel, len(given), g, nodes["x"], (*given, *[None] * (4 - len(given))), target, out, where)
+    return Apply(call, loop, kernel, len(given), g, nodes["x"], (*given, *[None] * (5 - len(given))), target, out, where)

@@ -28,6 +28,22 @@ class Argument:
     __hash__ = object.__hash__
 
 
+    def items(self):
+        """The items of a tuple; where they are None, that."""
+        return tuple(None if isinstance(typ, types.NoneType) else Item(self, k, typ) for k, typ in enumerate(self.type))
+
+
+class Item(Argument):
+    """An item of a tuple that is known when the compiled code runs."""
+
+    def __init__(self, whole, k, typ):
+        super().__init__(f"{whole.name}[{k}]", k, typ)
+        self._whole = whole
+
+    def lower(self, context, builder, args):
+        return builder.extract_value(self._whole.lower(context, builder, args), self.index)
+
+
 class Symbol:
     """The address of a compiled C function: a symbol that is linked in, which no cache minds."""
 

@@ -2,21 +2,20 @@
 
 import functools
 import inspect
-import types as python
 
 import numpy as np
 from numba import cfunc, njit, types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import register_jitable
 
 from ..kernels import jit
 from ..kernels._generated import numba_formulas
 from ..kernels.jit.layout import SCRATCH_BYTES
 from ..kernels.jit.primitives import FLAGS, LEAF, cached
 from ..optim._adam import _mu
-from .arrays import address, call_c, keep, scratch_of
+from .arrays import address, call_c, floats, keep, scratch_of
 from .elementwise import I
 from .nodes import Apply, Argument, Symbol
-from .trace import Checks, terms
+from .trace import Checks, compilable, terms
 
 NOT_NEGATIVE = ("lr", "eps", "weight_decay", "lr_decay", "momentum_decay")
 mu = register_jitable(_mu)
@@ -32,20 +31,6 @@ def mu_product(step, beta1, momentum_decay):
     return product
 
 
-@intrinsic
-def floats(typingctx, values):
-    """Numbers of any types as a tuple of floats."""
-    result = types.UniTuple(types.float64, len(values))
-
-    def codegen(context, builder, signature, arguments):
-        from numba.core import cgutils
-
-        given = cgutils.unpack_tuple(builder, arguments[0])
-        return context.make_tuple(builder, result, [context.cast(builder, v, t, types.float64) for v, t in zip(given, values, strict=True)])
-
-    return result(values), codegen
-
-
 @functools.cache
 def driver(T):
     function = getattr(numba_formulas, f"step_f{8 * np.dtype(T).itemsize}").py_func
@@ -55,9 +40,7 @@ def driver(T):
 @functools.cache
 def step_of(rule):
     """The compiled step of a rule, on its arrays and the rule's arguments."""
-    own = {name: njit(value) if inspect.isfunction(value) and name.startswith("_") else value for name, value in rule.__globals__.items()}
-    own |= {"_mu": mu, "_mu_product": mu_product}
-    scalars = njit(python.FunctionType(rule.__code__, own, rule.__name__, rule.__defaults__))
+    scalars = compilable(rule, _mu=mu, _mu_product=mu_product)
 
     def step(code, kernel, arrays, message, settings):
         if settings[0] < 1:

@@ -6,12 +6,18 @@ from importlib import import_module
 import numpy as np
 from numba.core import types
 
-from .. import optim
+import fastloss
+
+from .. import activations, optim, schedules
 from .._activation import Activation
+from .._linear import AdaptiveLoss, LinearLoss, LinearTerms
 from .._lines import BrierLoss, HingeLoss, LineLoss, Lines, RowFunction
 from .._loss import COMMON, ElementwiseLoss, Options, RowLoss, RowTerms, Terms
-from . import elementwise, lines, rows
+from ..custom import CustomActivation, CustomLoss
+from ..sequence import CtcLoss, Sequences
+from . import along, elementwise, linear, lines, rows, sequences
 from . import optim as steps
+from . import schedules as rules
 from .nodes import Argument
 from .trace import Checks, terms
 
@@ -57,18 +63,30 @@ def node(name, index, typ):
 
 def planner(function):
     """What plans the calls of a public function, or None: it stays outside Numba."""
-    return PLANS.get(function if inspect.isfunction(function) or isinstance(function, family._RowFunction) else type(function))
+    return PLANS.get(function if inspect.isroutine(function) or isinstance(function, family._RowFunction) else type(function))
 
 
 def plan(function, method, arguments):
     """The Apply that computes function.method of arguments of these types."""
     make = planner(function)
     if make is None:
-        raise TypeError("does not compile inside Numba; call it from Python, or within numba.objmode")
+        raise TypeError(f"does not compile inside Numba: it {reason(function)}; call it from Python, or within numba.objmode")
     return make(function, MODES.get(method, method), {name: node(name, i, typ) for i, (name, typ) in enumerate(arguments.items())})
 
 
-LOSSES = {Terms: elementwise.loss, RowTerms: rows.row_loss, Lines: lines.line_loss}
+def reason(function):
+    """Why a public function has no plan."""
+    if function in PROCESS:
+        return "sets or tells what holds for the whole process"
+    if function is optim.clip_grad_norm:
+        return "walks trees of Python's containers"
+    if function is fastloss.chunked:
+        return "cuts whatever can be cut in rows, files too"
+    return "makes or keeps a Python object"
+
+
+PROCESS = {getattr(fastloss, name) for name in ("backend", "get_backend", "get_include", "get_num_threads", "set_backend", "set_num_threads", "show_config", "threads")}
+LOSSES = {Terms: elementwise.loss, RowTerms: rows.row_loss, Lines: lines.line_loss, LinearTerms: linear.linear, Sequences: sequences.ctc}
 
 
 def loss(function, mode, nodes):
@@ -82,9 +100,12 @@ def loss(function, mode, nodes):
 
 
 PLANS = {
-    Activation: elementwise.activation,
-    **dict.fromkeys((ElementwiseLoss, HingeLoss, BrierLoss, RowLoss, LineLoss), loss),
+    **dict.fromkeys((Activation, CustomActivation), elementwise.activation),
+    **dict.fromkeys((ElementwiseLoss, CustomLoss, HingeLoss, BrierLoss, RowLoss, LineLoss, LinearLoss, CtcLoss), loss),
     RowFunction: lines.row_function,
+    AdaptiveLoss: linear.adaptive,
+    **{getattr(activations, name): getattr(along, name) for name in ("crelu", "glu", "maxout", "rrelu")},
+    **{getattr(schedules, name): rules.schedule for name in schedules.__all__ if name != "ReduceOnPlateau"},
     family.softmax: rows.softmax,
     family.log_softmax: rows.softmax,
     family.softmin: rows.softmax,

@@ -371,21 +371,27 @@ def index_axes(target):
     return getattr(typ, "ndim", 0)
 
 
-def row_loss(function, mode, nodes, named):
-    """The plan of cross_entropy, its focal form, or nll_loss."""
-    reduction = reduction_of(nodes, mode)
-    x, y = type_of_input("input", named.input), named.target
-    T, ndim = working(x), getattr(x, "ndim", 0)
-    if ndim == 0:
-        raise TypeError("input has no axis; it must have one of classes")
-    dense = function._dense and Checks().form("target", y) == (ndim, "f")
+def row_call(named, kernel, dense, T, ndim, mode, reduction, nodes):
+    """The compiled loss of logits of so many axes, what it takes before them, and what between them and `outs`; dense: whether
+    targets may be probabilities.
+    """
+    y = named.target
+    dense = dense and Checks().form("target", y) == (ndim, "f")
     if not dense and index_axes(y) != ndim - 1:
         raise ValueError(f"target has {index_axes(y)} axes; it must have input's without that of the classes, {ndim - 1}")
     if dense and named.ignore_index != -100:
         raise ValueError("ignore_index means nothing for probabilities: use where=")
-    outs = outs_of(nodes.get("out"), mode, 1)
-    return Apply(
-        row_loss_of(T, mode, reduction, dense), driver(function._kernel, T), driver("check_targets", T), named.input, *((None, y) if dense else (y, None)),
-        named.weight, named.ignore_index, named.axis, number_of(named.smoothing), number_of(named.z_loss),
-        number_of(named.gamma), nodes.get("where"), nodes.get("sample_weight"), number_of(nodes.get("empty", np.nan)), nodes.get("upstream"), (outs[0], *outs[1], *outs[2]),
+    return row_loss_of(T, mode, reduction, dense), (driver(kernel, T), driver("check_targets", T)), (
+        *((None, y) if dense else (y, None)), named.weight, named.ignore_index, named.axis, number_of(named.smoothing), number_of(named.z_loss),
+        number_of(named.gamma), nodes.get("where"), nodes.get("sample_weight"), number_of(nodes.get("empty", np.nan)), nodes.get("upstream"),
     )  # fmt: skip
+
+
+def row_loss(function, mode, nodes, named):
+    """The plan of cross_entropy, its focal form, or nll_loss."""
+    reduction, x = reduction_of(nodes, mode), type_of_input("input", named.input)
+    T, ndim, outs = working(x), getattr(x, "ndim", 0), outs_of(nodes.get("out"), mode, 1)
+    if ndim == 0:
+        raise TypeError("input has no axis; it must have one of classes")
+    loss, before, after = row_call(named, function._kernel, function._dense, T, ndim, mode, reduction, nodes)
+    return Apply(loss, *before, named.input, *after, (outs[0], *outs[1], *outs[2]))

@@ -4,6 +4,7 @@ The function that names a loss's terms runs once, while Numba types the call, on
 """
 
 import functools
+import inspect
 import types as python
 
 from numba import njit, types
@@ -67,3 +68,9 @@ def terms(function, nodes, **replaced):
     traced = python.FunctionType(function.__code__, own, function.__name__, function.__defaults__, function.__closure__)
     traced.__kwdefaults__ = function.__kwdefaults__
     return traced(**nodes)
+
+
+def compilable(rule, **replaced):
+    """A rule of plain numbers, compiled; so are the helpers of its module that are not replaced."""
+    own = {name: njit(value) if inspect.isfunction(value) and name.startswith("_") else value for name, value in rule.__globals__.items()}
+    return njit(python.FunctionType(rule.__code__, own | replaced, rule.__name__, rule.__defaults__))

@@ -8,7 +8,7 @@ from .._generated import numba_formulas
 from .._generated.registry import ACTIVATIONS
 from . import custom, layout
 from .custom import define
-from .layout import BLOCK, CHUNK, CTC_FRAME, CTC_ROWS, LOSS_SCRATCH_BYTES, SCRATCH_BYTES, ctc_width
+from .layout import CHUNK, LOSS_SCRATCH_BYTES, SCRATCH_BYTES
 from .primitives import float32, float64, kernel_address
 from .sums import accumulate
 from .threads import address, get_num_threads, native, run, set_num_threads
@@ -177,8 +177,7 @@ def ctc(x, labels, offsets, n_frames, n_labels, used, blank, logits, zero_infini
     if not used.size:
         return
     frames, _, n_classes = x.shape
-    kept = n_frames[used] + 1 if grad is not None else 2
-    scratch = 8 * int((BLOCK + ctc_width(n_labels[used]) * (CTC_FRAME * kept + CTC_ROWS) + n_frames[used]).max())
+    scratch = int(layout.ctc_scratch(n_frames[used], n_labels[used], grad is not None))
     run(
         _kernel("ctc", x), used.size, x.size + 32 * frames * (labels.size + used.size), scratch,
         _frames(x), labels, offsets, n_frames, n_labels, used, blank, int(logits), int(zero_infinity), scale, value, _frames(grad),

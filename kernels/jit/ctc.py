@@ -144,9 +144,8 @@ def frame_logsumexp_T(x, n, block):
 
 @leaf
 def fill_frames_T(grad, s, begin, end, n_classes, value):
-    address, frame_step, sequence_step = grad
     for t in range(begin, end):
-        out = offset(pointer(address, T), t * frame_step + s * sequence_step)
+        out = offset(pointer(grad[0], T), t * grad[1] + s * grad[2])
         for c in range(n_classes):
             out[c] = value
 

@@ -46,6 +46,13 @@ def ctc_width(n_labels):
     return (n_labels + 16) // 16 * 16 + 32
 
 
+@register_jitable
+def ctc_scratch(n_frames, n_labels, keeps):
+    """Bytes for the longest of sequences; keeps: whether every frame is kept, for the gradient."""
+    frames = n_frames + 1 if keeps else 0 * n_frames + 2
+    return 8 * (BLOCK + ctc_width(n_labels) * (CTC_FRAME * frames + CTC_ROWS) + n_frames).max()
+
+
 # Whole rows: arrays over the rows of a tile, then the tiles of three inputs, their gradients and Hessians, all in float64.
 LINE_SHORT = 32  # rows of so few classes stand side by side
 LINE_WIDTH = 64  # so many of them
