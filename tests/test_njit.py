@@ -146,11 +146,23 @@ CLASSES, SIGNS, LISTS = np.array([0, 4, 1, 2, 1, 3]), np.array([1, -1, 1, 1, -1,
 PROBABILITIES = P / P.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_whole_rows(dtype):
-    x, y, z, p, weight, sample_weight = (a.astype(dtype) for a in (X, Y, G, PROBABILITIES, WEIGHT, np.arange(6.0)))
-    arguments = x, y, z, CLASSES, LISTS, SIGNS, p, weight, sample_weight
+def test_whole_rows():
+    arguments = X, Y, G, CLASSES, LISTS, SIGNS, PROBABILITIES, WEIGHT, np.arange(6.0)
     check(whole_rows(*arguments), by_python(whole_rows, *arguments))
+
+
+@njit
+def singles(x, y, labels):
+    out = np.empty_like(x)
+    return (
+        fl.gelu(x), fl.softmax(x, axis=1), fl.huber_loss.value_and_grad(x, y, out=(None, out)), out, fl.cross_entropy.value_and_grad(x, labels),
+        fl.hinge_loss.value_and_grad(x, labels), fl.crelu(x), fl.relu(x[0, 0]),
+    )  # fmt: skip
+
+
+def test_float32():
+    arguments = X.astype(np.float32), Y.astype(np.float32), CLASSES
+    check(singles(*arguments), by_python(singles, *arguments))
 
 
 @pytest.mark.parametrize(("labels", "lists", "signs", "error", "words"), [

@@ -132,3 +132,10 @@ class TestMypy:
         """Calls that are right have the types that they should, and those that are wrong are errors."""
         (layout / "program.py").write_text(PROGRAM)
         run(layout, "mypy", "--strict", "--follow-imports", "silent", "program.py")
+
+    def test_the_examples(self, layout):
+        """They have no annotations of their own; what they call has."""
+        examples = sorted((PACKAGE.parent / "examples").glob("*.py"))
+        if not examples:
+            pytest.skip("the package is not beside its examples")
+        run(layout, "mypy", "--check-untyped-defs", "--ignore-missing-imports", "--follow-imports", "silent", *examples)

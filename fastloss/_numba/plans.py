@@ -1,6 +1,7 @@
 """From the types of a call's arguments to its plan, by the kind of object that is called."""
 
 import inspect
+import itertools
 from importlib import import_module
 
 import numpy as np
@@ -94,7 +95,7 @@ def loss(function, mode, nodes):
     own = inspect.signature(function._function).parameters
     named = terms(function._function, {name: nodes[name] for name in own})
     if isinstance(function, HingeLoss):
-        if function.of_classes(*map(Checks().form, named.arrays.values())):
+        if function.of_classes(*itertools.starmap(Checks().form, named.arrays.items())):
             named = function.lines(**named.arrays)
     return LOSSES[type(named)](function, mode, nodes, named)
 
