@@ -1,7 +1,6 @@
 """The modules of users' formulas, as files where a folder for them can be written: Numba's disk cache goes by files."""
 
 import os
-import sys
 import tempfile
 import types
 from functools import cache
@@ -39,7 +38,6 @@ def _folder():
 
 
 def _load(name, text):
-    full_name = f"{__package__}.{name}"  # Numba's cache looks for a function's module among those imported
     try:
         path = _folder() / f"{name}.py"
         if not path.exists() or path.read_text() != text:
@@ -50,7 +48,6 @@ def _load(name, text):
             os.replace(new, path)  # whole, whoever reads it meanwhile
     except (OSError, RuntimeError):  # no folder that could be written to, no home: compiled anew in each process
         path = f"<{name}>"
-    module = types.ModuleType(full_name)
-    sys.modules[full_name] = module
+    module = types.ModuleType(__name__)  # which any process can import: Numba does where it loads what was compiled
     exec(compile(text, path, "exec"), vars(module))
     return module
