@@ -17,8 +17,6 @@ _Backend = Literal["cython", "numba"]
 
 __version__: str
 
-def __getattr__(name: str) -> Any: ...  # a public name without types of its own
-
 class Partial:
     count: int
     def __init__(
@@ -257,6 +255,7 @@ def adaptive_log_softmax_with_loss(
 
 # From a formula of the user's own
 
+def chunked(function: Callable[..., Any], *args: Any, rows: int | None = None, **kwargs: Any) -> Any: ...
 def custom_loss(
     formula: Callable[..., Any], name: str | None = None, params: Mapping[str, float] = ...
 ) -> _Loss[..., _Real]: ...
@@ -283,6 +282,11 @@ def brier_score(
 def cross_entropy(
     input: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None, *, ignore_index: int = -100,
     label_smoothing: float = 0.0, axis: int = 1, z_loss: float = 0.0, **options: Unpack[_Options],
+) -> None: ...
+@_loss
+def focal_cross_entropy(
+    input: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None, *, gamma: float = 2.0, ignore_index: int = -100,
+    label_smoothing: float = 0.0, axis: int = 1, **options: Unpack[_Options],
 ) -> None: ...
 @_loss
 def entropy(

@@ -136,7 +136,7 @@ def whole_rows(x, y, z, labels, lists, signs, p, weight, rows):
     return (
         fl.multi_margin_loss.value_and_grad(x, labels, weight, p=2, sample_weight=rows), fl.multilabel_margin_loss.value_and_grad(x, lists),
         fl.cosine_embedding_loss.value_and_grad(x, y, signs, margin=0.1, where=signs > 0), fl.hinge_loss.value_and_grad(x, labels),
-        fl.triplet_margin_loss.value_grad_hess(x, y, z, p=3.0, swap=True), fl.triplet_margin_loss.partial(x, y, z, margin=0.5),
+        fl.triplet_margin_loss.value_grad_hess(x, y, z, p=3.0, swap=True),
         fl.entropy(p, axis=0), fl.brier_score.value_and_grad(p, labels), fl.brier_score.value_and_grad(p, p[::-1]), fl.brier_score(p[0], labels[0]),
         fl.pairwise_distance(x, y[0], p=1.0, keepdims=True), fl.cosine_similarity.backward(x[0], x, y, axis=0), fl.cosine_similarity(x[0], y[0]),
     )  # fmt: skip
@@ -155,8 +155,8 @@ def test_whole_rows():
 def singles(x, y, labels):
     out = np.empty_like(x)
     return (
-        fl.gelu(x), fl.softmax(x, axis=1), fl.huber_loss.value_and_grad(x, y, out=(None, out)), out, fl.cross_entropy.value_and_grad(x, labels),
-        fl.hinge_loss.value_and_grad(x, labels), fl.crelu(x), fl.relu(x[0, 0]),
+        fl.gelu(x), fl.relu(x[0, 0]), fl.huber_loss.value_and_grad(x, y, out=(None, out)), out, fl.cross_entropy.value_and_grad(x, labels),
+        fl.hinge_loss.value_and_grad(x, labels),
     )  # fmt: skip
 
 
