@@ -201,6 +201,22 @@ except KeyboardInterrupt:
     print("interrupted")
 """)
 
+    @POSIX
+    @pytest.mark.parametrize("call", ["fl.logsumexp(row, axis=1)", "fl.focal_cross_entropy(row, [0])"])
+    def test_control_c_ends_a_long_row(self, backend, call, prints):
+        if backend == "numba":
+            pytest.skip("Numba's kernels look for interrupts between rows")
+        prints("interrupted", f"""
+import signal
+row = np.broadcast_to(np.float32(1), (1, 1 << 40))
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    {call}
+except KeyboardInterrupt:
+    assert fl.softmax(np.zeros(2)).tolist() == [0.5, 0.5]
+    print("interrupted")
+""")
+
     def test_spawn_pool(self, backend, tmp_path):
         """A script whose workers import everything anew."""
         program = PREPARE.format(backend=backend) + """

@@ -30,6 +30,7 @@ cdef extern from "pool.hpp" namespace "fastloss" nogil:
     void install_fork_guard()
 
 cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
     int PyErr_CheckSignals() noexcept     # the exception stays set; who sees -1 lets it rise
 
 cdef extern from "stream.h" nogil:
@@ -435,14 +436,24 @@ cdef struct RowsJob:
     rows_t kernel
     Py_ssize_t chunk, scratch
     double* sums
-    bint failed
+    Poll poll
+    unsigned long caller
+    bint failed, halted
+
+
+cdef int rows_halted(const void* rows) noexcept nogil:
+    """Whether an interrupt ends the job of these rows; the thread that called looks for it."""
+    cdef RowsJob* job = <RowsJob*> rows
+    if not job.halted and PyThread_get_thread_ident() == job.caller and job.poll() != 0:
+        job.halted = True
+    return job.halted
 
 
 cdef void rows_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
     cdef RowsJob* job = <RowsJob*> context
     cdef char few[SCRATCH + 64]
     cdef char* scratch = few
-    if job.failed:
+    if job.failed or job.halted:
         return
     if job.scratch > SCRATCH:
         scratch = <char*> PyMem_RawMalloc(job.scratch + 64)
@@ -471,9 +482,9 @@ cdef int launch_rows(RowsJob* job, int op, bint double_, double* acc, Poll poll)
     if c < SHORT_ROW:
         job.chunk = (job.chunk + LANES - 1) // LANES * LANES
     job.scratch = scratch_size(c, size)
-    job.failed = False
+    job.failed, job.halted, job.poll, job.caller, job.rows.halted = False, False, poll, PyThread_get_thread_ident(), rows_halted
     status = run_summed(rows_chunk, job, &job.sums, (job.rows.n_rows + job.chunk - 1) // job.chunk, job.rows.n_rows * per_row, poll, acc)
-    return -2 if job.failed else status
+    return -2 if job.failed else -1 if job.halted else status
 
 
 cdef int run_rows(RowsJob* job, int op, bint double_, double* acc) except -1:

@@ -503,6 +503,11 @@ cdef inline const real* later_row(const Rows* job, Py_ssize_t r, const real* lik
     return row_of[real](&job.x, job, r if r < job.n_rows and job.x.classes == 1 else 0, like)
 
 
+cdef inline bint goes_on(const Rows* job, Py_ssize_t start) noexcept nogil:
+    """Whether a row goes on at start: every few million classes an interrupt is looked for."""
+    return start < job.n_classes and (start == 0 or start % (2048 * PIECE) != 0 or not job.halted(job))
+
+
 cdef inline Py_ssize_t piece_size(Py_ssize_t start, Py_ssize_t n) noexcept nogil:
     """Pieces are PIECE long; the last one is from SHORT_ROW to PIECE + SHORT_ROW."""
     return PIECE if n - start >= PIECE + SHORT_ROW else n - start
@@ -565,7 +570,7 @@ cdef inline void long_row(const Rows* job, Py_ssize_t r, real* scratch, Unit* un
     cdef double rest[2]
     cdef double factor, m
     cdef long double total
-    while start < n:
+    while goes_on(job, start):
         size = piece_size(start, n)
         x = piece_of[real](job, r, start, size, scratch)
         runs_stats[real](&x, &v, &s, &x, size, 1, unit, &piece)
@@ -650,7 +655,7 @@ cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* 
                                 later_row[real](job, r + l + group, scratch))
         else:
             out, start = row_of[real](&job.out, job, r, scratch), 0
-            while start < n:
+            while goes_on(job, start):
                 size = piece_size(start, n)
                 x[0] = <real*> piece_exp[real](job, r, start, size, &unit, scratch)
                 run_scale[real](x[0], v[0], s[0], out + start * job.out.classes, job.out.classes, size, &share, 0,
@@ -1066,7 +1071,7 @@ cdef inline void present_rows(const Rows* job, Py_ssize_t r, real* scratch, Batc
             shift_run[real](s[i], n, shift[i])
             run_gradient[real](job, index[i], 0, n, x[i], v[i], s[i], factor[i], b.z[b.present[first + i]], &part, i, &share)
         start = n if at_once or not job.want_grad else 0
-        while start < n:
+        while goes_on(job, start):
             size = piece_size(start, n)
             x[0] = <real*> piece_exp[real](job, index[0], start, size, &unit, scratch)
             shift_run[real](scratch + PIECE + SHORT_ROW, size, shift[0])
@@ -1225,7 +1230,7 @@ cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real
     st.m[lane], st.rest[lane] = row.m[0], row.rest[0]
     for l in range(LANES):
         m[l], w[l], dot[l] = <real> row.m[0], 0, 0
-    while start < n:
+    while goes_on(job, start):
         size = piece_size(start, n)
         load_piece[real](&job.x, job, r, start, size, <real> -INFINITY, x)
         target_piece[real](job, q, r, start, size, b.y[lane])
@@ -1239,7 +1244,7 @@ cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real
     for l in range(LANES):
         a[l], up[l] = b.factor[lane] / row.total[0], b.up[lane]
     start = 0
-    while start < n:
+    while goes_on(job, start):
         size = piece_size(start, n)
         piece_exp[real](job, r, start, size, &unit, scratch)
         shift_run[real](s, size, shift[0])
@@ -1346,7 +1351,7 @@ cdef inline void focal_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real
         row.total[l], row.rest[l] = row.total[0], row.rest[0]
     memset(sums, 0, sizeof(sums))
     memset(spare, 0, sizeof(spare))
-    while start < n:
+    while goes_on(job, start):
         size = piece_size(start, n)
         focal_piece[real](job, r, start, size, b.y[lane], &unit, &row, 1.0, x, v, s, q, sums)
         start += size
@@ -1361,7 +1366,7 @@ cdef inline void focal_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real
         row.total[l], factor[l], up[l] = row.total[0], b.factor[lane] / row.total[0], b.up[lane]
         sums[0][l], sums[2][l], sums[3][l] = sums[0][0], sums[2][0], sums[3][0]
     start = 0
-    while start < n:
+    while goes_on(job, start):
         size = piece_size(start, n)
         vectors = focal_piece[real](job, r, start, size, b.y[lane], &unit, &row, shift[0], x, v, s, q, spare)
         if job.want_hess:

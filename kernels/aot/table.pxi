@@ -37,6 +37,7 @@ cdef struct Rows:
     void* value
     double smoothing, z_loss, scale
     double gamma                    # of a focal loss; 0: cross-entropy
+    int (*halted)(const void* job) noexcept nogil    # whether an interrupt ends the call
 
 # Rows begin..end; scratch has room for four tiles, or three pieces of a row; sum = compensated [hi, lo].
 ctypedef void (*rows_t)(const Rows* job, Py_ssize_t begin, Py_ssize_t end, void* scratch, double* sum) noexcept nogil
