@@ -242,7 +242,7 @@ def retyped(rng, a):
     try:
         with np.errstate(all="ignore"):
             return a.astype(dtype)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return np.zeros(a.shape, dtype)
 
 

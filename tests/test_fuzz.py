@@ -30,6 +30,8 @@ def test_fifteen_thousand_calls(start):
     (lambda: fl.optim.sgd_step(X.copy(), [[1.0], [1.0, 2.0]], lr=1), ValueError, "^grad is a list that makes no array"),
     (lambda: fl.optim.RMSprop(X.copy(), centered=[0, 1]), TypeError, r"^centered is \[0, 1\]"),
     (lambda: fl.optim.asgd_step(X.copy(), Y, X.copy(), step=9, lr=1e9, alpha=1e9), ValueError, "^lr or another setting is out of range at step 9"),
+    (lambda: fl.optim.Rprop(X.copy(), etas=(None, 2.0)), TypeError, r"^etas\[0\] is None"),
+    (lambda: fl.optim.rprop_step(X.copy(), Y, X.copy(), X.copy(), step=1, lr=1, step_sizes=(0, HUGE)), ValueError, r"^step_sizes\[1\] is 1000"),
     (lambda: fl.optim.clip_grad_norm([X.copy()], 1.0, norm_type="2"), TypeError, "^norm_type is '2'"),
     (lambda: fl.cross_entropy(X, W, ignore_index=2**63), ValueError, "^ignore_index is 9223372036854775808"),
     (lambda: fl.cross_entropy(X, W, reduction=np.array(["mean", "sum"])), ValueError, "^reduction is array"),

@@ -53,16 +53,22 @@ def _betas(name, value):
         _below_1(f"{name}[{i}]", beta)
 
 
+def _numbers(name, value, wanted):
+    for i, item in enumerate(_pair(name, value, wanted)):
+        _any(f"{name}[{i}]", item)
+    return value
+
+
 def _etas(name, value):
     wanted = "two numbers with 0 < etas[0] < 1 < etas[1]"
-    shrink, grow = _pair(name, value, wanted)
+    shrink, grow = _numbers(name, value, wanted)
     if not 0 < shrink < 1 < grow:
         raise ValueError(f"{name} is {value!r}; it must be {wanted}")
 
 
 def _step_sizes(name, value):
     wanted = "two numbers with step_sizes[0] <= step_sizes[1]"
-    smallest, largest = _pair(name, value, wanted)
+    smallest, largest = _numbers(name, value, wanted)
     if not smallest <= largest:
         raise ValueError(f"{name} is {value!r}; it must be {wanted}")
 
