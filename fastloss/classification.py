@@ -384,6 +384,10 @@ def binary_cross_entropy(input, target, weight=None):
     np.float64(0.1446)
     >>> fl.binary_cross_entropy.value_and_grad([0.0], [1.0])
     (np.float64(100.0), array([-1.e+12]))
+    >>> fl.binary_cross_entropy([0.9, 0.1, 0.2, 0.65], [1.0, 0.0, 0.0, 1.0]).round(4)    # scikit-learn's example of log_loss
+    np.float64(0.2162)
+    >>> fl.binary_cross_entropy([[0.6, 0.4], [0.4, 0.6]], [[0.0, 1.0], [0.0, 0.0]]).round(3)    # Keras' example
+    np.float64(0.815)
     """
     return Terms({"input": input, "target": target}, (), weight)
 
@@ -474,6 +478,8 @@ def kl_div(input, target, *, log_target=False):
     >>> import numpy as np
     >>> fl.kl_div(np.log([[0.5, 0.5]]), [[0.25, 0.75]], reduction="batchmean").round(4)
     np.float64(0.1308)
+    >>> fl.kl_div(np.log([[0.6, 0.4], [0.4, 0.6]]), [[0.0, 1.0], [0.0, 0.0]], reduction="batchmean").round(3)    # Keras' example
+    np.float64(0.458)
     """
     return Terms({"input": input, "target": target}, (), None, "kl_div_log" if log_target else "kl_div")
 
@@ -566,6 +572,8 @@ def entropy(p, axis=-1, *, from_logits=False):
     array([0.6931, 0.    ])
     >>> fl.entropy([0.0, 0.0, 0.0, 0.0], from_logits=True).round(4)
     np.float64(1.3863)
+    >>> fl.entropy([0.9, 0.1]).round(4)    # SciPy's example
+    np.float64(0.3251)
     """
     axis = check.integer("axis", axis)
     if from_logits:

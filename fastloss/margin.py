@@ -231,6 +231,10 @@ def hinge_loss(input, target):
     array([0.5, 0. , 2. ])
     >>> fl.hinge_loss.value_and_grad([[1.0, 0.5, 0.0]], [0])
     (np.float64(0.5), array([[-1.,  1.,  0.]]))
+    >>> fl.hinge_loss([-2.18, 2.36, 0.09], [-1, 1, 1]).round(2)    # scikit-learn's example
+    np.float64(0.3)
+    >>> fl.hinge_loss([[0.6, 0.4], [0.4, 0.6]], [[-1, 1], [-1, -1]]).round(4)    # Keras' example
+    np.float64(1.3)
     """
     return Terms({"input": input, "target": target})
 
@@ -267,6 +271,8 @@ def squared_hinge_loss(input, target):
     array([0.25, 0.  , 4.  ])
     >>> fl.squared_hinge_loss([[1.0, 0.5, 0.0]], [0])
     np.float64(0.25)
+    >>> fl.squared_hinge_loss([[0.6, 0.4], [0.4, 0.6]], [[-1, 1], [-1, -1]]).round(4)    # Keras' example
+    np.float64(1.86)
     """
     return Terms({"input": input, "target": target})
 
@@ -539,6 +545,8 @@ def cosine_similarity(x1, x2, *, axis=1, eps=1e-8):
     >>> import fastloss as fl
     >>> fl.cosine_similarity([[3.0, 4.0], [1.0, 0.0]], [[4.0, 3.0], [0.0, 2.0]]).round(4)
     array([0.96, 0.  ])
+    >>> fl.cosine_similarity([[0.0, 1.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]).round(4)    # Keras' example
+    array([0., 1.])
     """
     eps = check.number("eps", eps, "greater than 0", lambda e: e > 0)
     return Lines("cosine", {"x1": x1, "x2": x2}, params=(eps, 0.0), axis=axis)

@@ -67,6 +67,8 @@ def mse_loss(input, target, *, weight=None):
     np.float64(2.0)
     >>> fl.mse_loss.value_and_grad([1.0, 2.0], [1.0, 4.0])
     (np.float64(2.0), array([ 0., -2.]))
+    >>> fl.mse_loss([2.5, 0.0, 2.0, 8.0], [3.0, -0.5, 2.0, 7.0])    # scikit-learn's example
+    np.float64(0.375)
     """
     return Terms({"input": input, "target": target}, (), weight)
 
@@ -106,6 +108,8 @@ def l1_loss(input, target, *, weight=None):
     >>> import fastloss as fl
     >>> fl.l1_loss.value_and_grad([1.0, 2.0], [1.0, 4.0])
     (np.float64(1.0), array([ 0. , -0.5]))
+    >>> fl.l1_loss([2.5, 0.0, 2.0, 8.0], [3.0, -0.5, 2.0, 7.0])    # scikit-learn's example
+    np.float64(0.5)
     """
     return Terms({"input": input, "target": target}, (), weight)
 
@@ -195,6 +199,8 @@ def huber_loss(input, target, *, delta=1.0, weight=None):
     array([0.125, 2.5  ])
     >>> fl.huber_loss.grad([0.5, 3.0], [0.0, 0.0], delta=2.0, reduction="sum")
     array([0.5, 2. ])
+    >>> fl.huber_loss([[0.6, 0.4], [0.4, 0.6]], [[0.0, 1.0], [0.0, 0.0]]).round(4)    # Keras' example
+    np.float64(0.155)
     """
     delta = check.number("delta", delta, "greater than 0", lambda d: d > 0)
     return Terms({"input": input, "target": target}, (delta,), weight)
@@ -235,6 +241,8 @@ def msle_loss(input, target):
     >>> import fastloss as fl
     >>> fl.msle_loss([0.5, 1.0, 2.0], [0.5, 2.0, 2.0]).round(4)
     np.float64(0.0548)
+    >>> fl.msle_loss([2.5, 5.0, 4.0, 8.0], [3.0, 5.0, 2.5, 7.0]).round(4)    # scikit-learn's example
+    np.float64(0.0397)
     """
     return Terms({"input": input, "target": target})
 
@@ -274,6 +282,8 @@ def log_cosh_loss(input, target):
     >>> import fastloss as fl
     >>> fl.log_cosh_loss([1.0, 2.0], [0.0, 2.0], reduction="none").round(4)
     array([0.4338, 0.    ])
+    >>> fl.log_cosh_loss([[1.0, 1.0], [0.0, 0.0]], [[0.0, 1.0], [0.0, 0.0]]).round(4)    # Keras' example
+    np.float64(0.1084)
     """
     return Terms({"input": input, "target": target})
 
@@ -316,6 +326,8 @@ def quantile_loss(input, target, *, q=0.5):
     >>> fl.quantile_loss([[1.0, 1.0], [3.0, 3.0]], [[2.0, 2.0], [2.0, 2.0]], q=[0.1, 0.9], reduction="none")
     array([[0.1, 0.9],
            [0.9, 0.1]])
+    >>> fl.quantile_loss([0.0, 2.0, 3.0], [1.0, 2.0, 3.0], q=0.1).round(4)    # scikit-learn's example
+    np.float64(0.0333)
     """
     return Terms({"input": input, "target": target, "q": check.parameter("q", q, "in [0, 1]", lambda q: (q >= 0) & (q <= 1))})
 
@@ -364,6 +376,8 @@ def poisson_nll_loss(input, target, *, log_input=True, full=False, eps=1e-8):
     array([1.    , 0.7183])
     >>> fl.poisson_nll_loss.value_and_grad([2.0], [1.0], log_input=False, full=True)[1].round(4)
     array([0.5])
+    >>> fl.poisson_nll_loss([[1.0, 1.0], [0.0, 0.0]], [[0.0, 1.0], [0.0, 0.0]], log_input=False).round(4)    # Keras' example
+    np.float64(0.5)
     """
     eps = check.number("eps", eps, "at least 0", lambda e: e >= 0)
     formula = ("poisson_nll_loss" if log_input else "poisson_nll_rate") if not full else "poisson_nll_full" if log_input else "poisson_nll_rate_full"

@@ -153,6 +153,37 @@ def test_torch_agrees(dtype, backend):
             np.testing.assert_allclose(grad, theirs_x.grad.numpy(), rtol=rtol, atol=rtol)
 
 
+def test_torch_agrees_on_blanks_and_single_sequences(dtype, backend):
+    torch, rng = oracle("torch"), np.random.default_rng(0)
+    x = fl.log_softmax(rng.standard_normal((12, 3, 5)), axis=-1).astype(dtype)
+    targets, lengths = rng.integers(0, 4, (3, 4)), (np.array([12, 9, 5]), np.array([4, 0, 2]))
+    for a, labels, frames, sizes in ((x, targets, *lengths), (x[:, 0], targets[0], 12, 4), (x[:, 1], targets[1, :0], 9, 0)):
+        for reduction in ("mean", "sum", "none"):
+            tensor = torch.tensor(a, dtype=torch.float64, requires_grad=True)
+            theirs = torch.nn.functional.ctc_loss(tensor, *map(torch.as_tensor, (labels, frames, sizes)), blank=4, reduction=reduction)
+            theirs.sum().backward()
+            value, grad = fl.ctc_loss.value_and_grad(a, labels, frames, sizes, blank=4, reduction=reduction)
+            rtol = 1e-6 if dtype == np.float32 else 1e-11
+            np.testing.assert_allclose(value, theirs.detach().numpy(), rtol=rtol)
+            np.testing.assert_allclose(grad, tensor.grad.numpy(), rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("n_classes", [6, 300])
+def test_long_gradients(n_classes, dtype, backend):
+    """Of frames that do not fit the scratch memory at once, and of many classes."""
+    torch, rng = oracle("torch"), np.random.default_rng(0)
+    x = fl.log_softmax(rng.standard_normal((700, 2, n_classes)), axis=-1).astype(dtype)
+    arguments = rng.integers(1, n_classes, (2, 250)), np.array([700, 650]), np.array([250, 240])
+    theirs = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    torch.nn.functional.ctc_loss(theirs, *map(torch.tensor, arguments)).backward()
+    grad = fl.ctc_loss.grad(x, *arguments)
+    largest = np.abs(theirs.grad.numpy()).max()
+    np.testing.assert_allclose(grad, theirs.grad.numpy(), rtol=0, atol=largest * (1e-6 if dtype == np.float32 else 1e-11))
+    logits = fl.ctc_loss.grad(x + dtype.type(1), *arguments, from_logits=True)
+    np.testing.assert_allclose(logits, grad, rtol=0, atol=largest * (1e-4 if dtype == np.float32 else 1e-11))
+    assert_same(fl.ctc_loss.grad(x, *arguments, out=x), grad)
+
+
 # Edges: (what, call, expected), exactly
 
 HALF = np.log([[0.5, 0.5], [0.5, 0.5]])  # two frames, the blank and a label

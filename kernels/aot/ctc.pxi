@@ -9,6 +9,9 @@
 #
 # a z is the posterior when z begins with 1 / P at both ends. Rows of scratch memory are padded to whole vectors; what stands
 # beyond l_{L-1} has the blank's probability, flows only upwards, and reaches no end.
+#
+# Of long sequences only the frames of one stretch are kept, and the state before each stretch: on the way back they are
+# computed again.
 
 cdef extern from "primitives.h" nogil:
     void prefetch(const void*)
@@ -16,7 +19,25 @@ cdef extern from "primitives.h" nogil:
 cdef enum:
     AHEAD = 4             # frames lie far apart in memory: they are asked for that many steps before
     FRAME = 6             # rows kept of a frame: a(b), a(l), y, each m and e
+    STATE = 4             # of them a(b), a(l)
     KEPT = 16             # frames between two normalisations: m stays within 2^40
+    STRETCH = 1 << 22     # bytes of the frames that are kept: those of 30 labels 1300 times, more of very long sequences
+
+cdef struct Sequence:
+    Py_ssize_t s, frames, n_labels
+    Py_ssize_t w, n       # length of a row, and of what stands in it
+    Py_ssize_t stretch    # frames that are kept at a time
+    const int64_t* label
+    int64_t* index        # classes: the labels, then blanks
+    int64_t* first        # the first place of the same label
+    f64* k
+    f64* gathered
+    f64* posterior
+    f64* z
+    f64* next_z
+    f64* lse
+    f64* states           # before each stretch
+    f64* a                # the state before a stretch, then its frames
 
 
 cdef inline real softmax_part(real x, real high, real low) noexcept nogil:
@@ -167,10 +188,64 @@ cdef inline Py_ssize_t ctc_width(Py_ssize_t n_labels) noexcept nogil:
     return (n_labels + LANES) // LANES * LANES + 2 * LANES
 
 
+cdef inline Py_ssize_t ctc_stretch(const Ctc* job, Py_ssize_t s) noexcept nogil:
+    cdef Py_ssize_t frames = job.n_frames[s], least = <Py_ssize_t> sqrt_f64(<f64> frames) + 1
+    if not job.want_grad:
+        return KEPT
+    return max(min(frames, STRETCH // (8 * FRAME * ctc_width(job.n_labels[s]))), least)
+
+
+cdef inline Py_ssize_t ctc_states(const Ctc* job, Py_ssize_t s) noexcept nogil:
+    """States that are kept of sequence s."""
+    cdef Py_ssize_t stretch = ctc_stretch(job, s)
+    return (job.n_frames[s] + stretch - 1) // stretch if job.want_grad else 0
+
+
 cdef Py_ssize_t ctc_scratch(const Ctc* job, Py_ssize_t s) noexcept nogil:
     """Bytes of scratch memory for sequence s."""
-    cdef Py_ssize_t frames = job.n_frames[s] if job.want_grad else 1
-    return 8 * (ctc_width(job.n_labels[s]) * (FRAME * (frames + 1) + 13) + job.n_frames[s])
+    cdef Py_ssize_t rows = 13 + FRAME * (ctc_stretch(job, s) + 1) + STATE * ctc_states(job, s)
+    return 8 * (ctc_width(job.n_labels[s]) * rows + job.n_frames[s])
+
+
+cdef inline Sequence lay_out(const Ctc* job, Py_ssize_t s, f64* scratch) noexcept nogil:
+    """Where the rows of a sequence lie: each begins with a spare vector."""
+    cdef Sequence q
+    q.s, q.frames, q.n_labels, q.label = s, job.n_frames[s], job.n_labels[s], job.labels + job.offsets[s]
+    q.w, q.stretch = ctc_width(q.n_labels), ctc_stretch(job, s)
+    q.n = q.w - 2 * LANES
+    q.gathered = scratch + LANES
+    q.k = q.gathered + q.w
+    q.posterior = q.k + q.w
+    q.index = <int64_t*> (q.posterior + q.w)
+    q.first = q.index + q.w
+    q.z = <f64*> (q.first + q.w)
+    q.next_z = q.z + STATE * q.w
+    q.states = q.next_z + STATE * q.w
+    q.a = q.states + STATE * q.w * ctc_states(job, s)
+    q.lse = q.a + FRAME * q.w * (q.stretch + 1) - LANES
+    return q
+
+
+cdef void read_labels(const Ctc* job, const Sequence* q) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(q.n):
+        q.index[i] = q.label[i] if i < q.n_labels else job.blank
+        q.k[i] = 0 if 0 < i < q.n_labels and q.label[i] != q.label[i - 1] else -INFINITY
+    q.k[q.n] = -INFINITY
+
+
+cdef void find_first_places(const Sequence* q) noexcept nogil:
+    cdef Py_ssize_t i, j
+    for i in range(q.n_labels):
+        q.first[i] = i
+        for j in range(i):
+            if q.index[j] == q.index[i]:
+                q.first[i] = j
+                break
+
+
+cdef inline void copy_state(const Sequence* q, f64* to, const f64* source) noexcept nogil:
+    memcpy(to - LANES, source - LANES, STATE * q.w * sizeof(f64))
 
 
 cdef inline void clear(f64* row, Py_ssize_t width) noexcept nogil:
@@ -210,87 +285,108 @@ cdef inline void frame_gradient(const Ctc* job, const real* row, Py_ssize_t t, P
             out[index[i]] = <real> (job.scale[s] * (y[i] * _pow2_or_0_f64(y[w + i]) - posterior[i]))
 
 
-cdef void ctc_sequence(const Ctc* job, Py_ssize_t s, f64* scratch, const real* x) noexcept nogil:
-    """The loss of sequence s, and the gradient of scale[s] times it; x are all log-probabilities."""
-    cdef Py_ssize_t frames = job.n_frames[s], n_labels = job.n_labels[s], w = ctc_width(n_labels), n = w - 2 * LANES, t, i, j
-    cdef const int64_t* label = job.labels + job.offsets[s]
-    cdef f64* gathered = scratch + LANES
-    cdef f64* k = gathered + w
-    cdef f64* posterior = k + w
-    cdef int64_t* index = <int64_t*> (posterior + w)
-    cdef int64_t* first = index + w                      # the first place of the same label
-    cdef f64* z = <f64*> (first + w)
-    cdef f64* next_z = z + 4 * w
-    cdef f64* a = next_z + 4 * w
-    cdef f64* lse = a + FRAME * w * ((frames if job.want_grad else 1) + 1) - LANES
-    cdef f64* next_a
+cdef void run_forward(const Ctc* job, const Sequence* q, Py_ssize_t begin, Py_ssize_t end, bint again, const real* x) noexcept nogil:
+    """a and y of the frames begin..end, from the state at q.a."""
+    cdef Py_ssize_t w = q.w, t, i
+    cdef f64* a = q.a
     cdef f64* y
-    cdef f64* spare
+    cdef f64* new
     cdef const real* row
     cdef const real* ahead
-    cdef double lse_t = 0, loss
-    cdef (f64, f64) p
-    for i in range(n):
-        index[i] = label[i] if i < n_labels else job.blank
-        k[i] = 0 if 0 < i < n_labels and label[i] != label[i - 1] else -INFINITY
-    k[n] = -INFINITY
+    cdef double lse = 0
+    for t in range(begin, end):
+        row = x + t * job.x.outer + q.s * job.x.inner
+        ahead = row + (AHEAD * job.x.outer if t + AHEAD < q.frames else 0)
+        for i in range(q.n_labels + 1):
+            prefetch(ahead + q.index[i])
+        if job.logits and not again:
+            q.lse[t] = job.lse[t * job.n_sequences + q.s] if job.prepared else frame_logsumexp[real](row, job.n_classes)
+        if job.logits:
+            lse = q.lse[t]
+        for i in range(q.n):
+            q.gathered[i] = row[q.index[i]] - lse
+        new = a + FRAME * w
+        y = new + STATE * w
+        exponentials(q.gathered, y, y + w, q.n)
+        new[2 * w - 1], new[3 * w - 1] = 0, -INFINITY
+        step_forward(a, a + w, a + 2 * w, a + 3 * w, new, new + w, new + 2 * w, new + 3 * w, y, y + w, q.k, y[q.n_labels], y[w + q.n_labels], q.n)
+        a = new
+        if t % KEPT == KEPT - 1:
+            normalise(a, a + w, q.n)
+            normalise(a + 2 * w, a + 3 * w, q.n)
+
+
+cdef (f64, f64) forward_sum(const Ctc* job, const Sequence* q, const real* x) noexcept nogil:
+    """The probability of all paths, from the first frame to the last."""
+    cdef Py_ssize_t begin, end = 0, w = q.w
+    cdef f64* a = q.a
     clear(a, w)
     clear(a + 2 * w, w)
     a[0], a[w] = 1, 0
-    for t in range(frames):
-        row = x + t * job.x.outer + s * job.x.inner
-        ahead = row + (AHEAD * job.x.outer if t + AHEAD < frames else 0)
-        for i in range(n_labels + 1):
-            prefetch(ahead + index[i])
-        if job.logits:
-            lse_t = job.lse[t * job.n_sequences + s] if job.prepared else frame_logsumexp[real](row, job.n_classes)
-            lse[t] = lse_t
-        for i in range(n):
-            gathered[i] = row[index[i]] - lse_t
-        next_a = a + FRAME * w if job.want_grad or t % 2 == 0 else a - FRAME * w
-        y = next_a + 4 * w
-        exponentials(gathered, y, y + w, n)
-        next_a[2 * w - 1], next_a[3 * w - 1] = 0, -INFINITY
-        step_forward(a, a + w, a + 2 * w, a + 3 * w, next_a, next_a + w, next_a + 2 * w, next_a + 3 * w, y, y + w, k, y[n_labels], y[w + n_labels], n)
-        a = next_a
-        if t % KEPT == KEPT - 1:
-            normalise(a, a + w, n)
-            normalise(a + 2 * w, a + 3 * w, n)
-    p = _sum_of_2_f64(a[n_labels], a[w + n_labels], a[2 * w + n_labels - 1], a[3 * w + n_labels - 1])
-    p = _normal_parts_f64(p[0], p[1])
+    for begin from 0 <= begin < q.frames by q.stretch:
+        if begin:
+            copy_state(q, q.a, a)
+        if job.want_grad:
+            copy_state(q, q.states + begin // q.stretch * STATE * w, q.a)
+        end = min(begin + q.stretch, q.frames)
+        run_forward[real](job, q, begin, end, False, x)
+        a = q.a + FRAME * w * (end - begin)
+    p = _sum_of_2_f64(a[q.n_labels], a[w + q.n_labels], a[2 * w + q.n_labels - 1], a[3 * w + q.n_labels - 1])
+    return _normal_parts_f64(p[0], p[1])
+
+
+cdef void run_backward(const Ctc* job, Sequence* q, Py_ssize_t begin, Py_ssize_t end, const real* x) noexcept nogil:
+    """The gradient of the frames begin..end, whose rows are there, from z behind them to z before."""
+    cdef Py_ssize_t w = q.w, n = q.n, t
+    cdef f64* a
+    cdef f64* y
+    cdef f64* z
+    cdef f64* new
+    for t in range(end - 1, begin - 1, -1):
+        a, z, new = q.a + FRAME * w * (t - begin + 1), q.z, q.next_z
+        y = a + STATE * w
+        join_blanks(a, a + w, z, z + w, y[q.n_labels], y[w + q.n_labels], q.gathered, n)
+        join(a + 2 * w, a + 3 * w, z + 2 * w, z + 3 * w, y, y + w, q.posterior, n)
+        q.posterior[q.n_labels] = sum_of[double](q.gathered, n)
+        frame_gradient[real](job, x + t * job.x.outer + q.s * job.x.inner, t, q.s, q.lse[t] if job.logits else 0.0, y, w, q.posterior, q.index, q.first,
+                             q.n_labels)
+        step_backward(z, z + w, z + 2 * w, z + 3 * w, new, new + w, new + 2 * w, new + 3 * w, q.k, n)
+        if t % KEPT == 0:
+            normalise(new, new + w, n)
+            normalise(new + 2 * w, new + 3 * w, n)
+        q.z, q.next_z = new, z
+
+
+cdef void ctc_sequence(const Ctc* job, Py_ssize_t s, f64* scratch, const real* x) noexcept nogil:
+    """The loss of sequence s, and the gradient of scale[s] times it; x are all log-probabilities."""
+    cdef Sequence q = lay_out(job, s, scratch)
+    cdef Py_ssize_t w = q.w, end = q.frames, begin, i
+    cdef double loss
+    cdef (f64, f64) p
+    read_labels(job, &q)
+    p = forward_sum[real](job, &q, x)
     loss = -_log_parts_f64(p[0], p[1])
     job.value[s] = 0 if loss == INFINITY and job.zero_infinity else loss
     if not job.want_grad:
         return
     if not job.prepared:
-        fill_frames[real](job, s, frames, job.frames, 0)
+        fill_frames[real](job, s, q.frames, job.frames, 0)
     if not (loss < INFINITY):
-        fill_frames[real](job, s, 0, frames, <real> 0 if loss == INFINITY and job.zero_infinity else <real> NAN)
+        fill_frames[real](job, s, 0, q.frames, <real> 0 if loss == INFINITY and job.zero_infinity else <real> NAN)
         return
-
-    for i in range(n_labels):
-        first[i] = i
-        for j in range(i):
-            if index[j] == index[i]:
-                first[i] = j
-                break
+    find_first_places(&q)
     for i in range(0, 8, 2):
-        clear(z + i * w, w)
-    z[n_labels], z[w + n_labels] = 1 / p[0], -p[1]
-    if n_labels:
-        z[2 * w + n_labels - 1], z[3 * w + n_labels - 1] = 1 / p[0], -p[1]
-    for t in range(frames - 1, -1, -1):
-        y = a + 4 * w
-        join_blanks(a, a + w, z, z + w, y[n_labels], y[w + n_labels], gathered, n)
-        join(a + 2 * w, a + 3 * w, z + 2 * w, z + 3 * w, y, y + w, posterior, n)
-        posterior[n_labels] = sum_of[double](gathered, n)
-        frame_gradient[real](job, x + t * job.x.outer + s * job.x.inner, t, s, lse[t] if job.logits else 0.0, y, w, posterior, index, first, n_labels)
-        step_backward(z, z + w, z + 2 * w, z + 3 * w, next_z, next_z + w, next_z + 2 * w, next_z + 3 * w, k, n)
-        if t % KEPT == 0:
-            normalise(next_z, next_z + w, n)
-            normalise(next_z + 2 * w, next_z + 3 * w, n)
-        spare = z
-        z, next_z, a = next_z, spare, a - FRAME * w
+        clear(q.z + i * w, w)
+    q.z[q.n_labels], q.z[w + q.n_labels] = 1 / p[0], -p[1]
+    if q.n_labels:
+        q.z[2 * w + q.n_labels - 1], q.z[3 * w + q.n_labels - 1] = 1 / p[0], -p[1]
+    while end > 0:
+        begin = (end - 1) // q.stretch * q.stretch
+        if end < q.frames:
+            copy_state(&q, q.a, q.states + begin // q.stretch * STATE * w)
+            run_forward[real](job, &q, begin, end, True, x)
+        run_backward[real](job, &q, begin, end, x)
+        end = begin
 
 
 cdef void fill_ctc(Table* t) noexcept:
