@@ -30,6 +30,26 @@ cdef inline object like(cnp.ndarray a):
     return cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(a), a.shape, cnp.PyArray_TYPE(a))
 
 
+cdef enum:
+    TOGETHER = 1 << 17        # bytes
+
+
+cdef list several(cnp.ndarray a, Py_ssize_t n):
+    """n arrays like a, large ones in one piece of memory.
+
+    glibc keeps twice the largest piece that was freed; what is freed beyond that goes back to the system, and to get it again takes
+    longer than a kernel.
+    """
+    cdef cnp.npy_intp shape[32]
+    cdef Py_ssize_t i, ndim = cnp.PyArray_NDIM(a)
+    if n == 1 or ndim > 31 or cnp.PyArray_NBYTES(a) < TOGETHER:
+        return [like(a) for i in range(n)]
+    shape[0] = n
+    for i in range(ndim):
+        shape[i + 1] = a.shape[i]
+    return list(cnp.PyArray_SimpleNew(ndim + 1, shape, cnp.PyArray_TYPE(a)))
+
+
 cdef inline bint disjoint(cnp.ndarray a, cnp.ndarray b) noexcept:
     cdef char* p = cnp.PyArray_BYTES(a)
     cdef char* q = cnp.PyArray_BYTES(b)
@@ -168,7 +188,7 @@ cdef class ElementwiseCalls(Calls):
         elif mode:
             if mode == 2 or out is not None:
                 return None
-            grad = like(x), like(x)
+            grad = tuple(several(x, 2))
             job.out[1], job.out[2] = data_of(grad[0]), data_of(grad[1])
         chunks = (n + CHUNK - 1) // CHUNK
         acc[0], acc[1], sums[0], sums[1], job.sums = 0, 0, 0, 0, sums

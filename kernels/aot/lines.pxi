@@ -153,14 +153,12 @@ cdef class LineCalls(Calls):
         job.lines.scale, job.lines.want_grad, job.lines.want_hess = 1.0 / divide_by, mode != 0, mode == 2
         for i in range(<Py_ssize_t> len(terms.params)):
             job.lines.params[i] = terms.params[i]
-        grads, hesses = [], []
+        grads, hesses = several(x, n_inputs if mode else 0), several(x, n_inputs if mode == 2 else 0)
         for i in range(n_inputs):
             job.lines.x[i] = data_of(args[i])
             if mode:
-                grads.append(like(x))
                 job.lines.grad[i] = data_of(grads[i])
             if mode == 2:
-                hesses.append(like(x))
                 job.lines.hess[i] = data_of(hesses[i])
         acc[0], acc[1] = 0, 0
         run_lines(&job, is_double(x), acc)
