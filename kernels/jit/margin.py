@@ -166,7 +166,7 @@ def norm_p_reduce(x, y, n, width, limit, p, eps, top, total):
     for i in range(n):
         for l in range(width):
             d = x[i * width + l] - y[i * width + l] + select(i * width + l < limit, eps, 0.0)
-            total[l] += _power_f64(_ratio_f64(d, top[l]), p)
+            total[l] += _ratio_power_f64(_ratio_f64(d, top[l]), p)
 
 
 @leaf
