@@ -42,19 +42,7 @@ def run_lines(mode, terms, options):
     dtype, result_dtype = check.working_dtype(*arrays.values())
     if terms.given is not None:
         arrays[terms.given[0]] = check.array(*terms.given, boolean=True)
-    first, *others = arrays
-    x = arrays[first]
-    for name in others:
-        if arrays[name].shape != x.shape:
-            raise ValueError(f"{name} has shape {arrays[name].shape}; it must be {first}'s shape {x.shape}")
-    if x.ndim > terms.most_axes:
-        raise ValueError(f"{first} has shape {x.shape}; it must have at most {terms.most_axes} axes")
-    axis = check.axis(0 if x.ndim <= 1 and terms.axis == 1 else terms.axis, max(x.ndim, 1))
-    shape = x.shape[:axis] + x.shape[axis + 1 :]
-    n_classes = x.shape[axis] if x.ndim else 1
-    if terms.some_class and n_classes == 0:
-        raise ValueError(f"{first} has shape {x.shape}; it must have at least one class")
-    target, shape = _fit_target(terms, x, shape)
+    x, axis, n_classes, target, shape = fit_lines(terms, arrays)
     n_rows = math.prod(shape)
     weight = check.class_weight(terms.weight, n_classes, dtype)
     mask, rows, upstream = row_factors(options, shape, dtype)
@@ -86,6 +74,23 @@ def run_lines(mode, terms, options):
     if mode == "p":
         return Partial(tuple(acc), sums[0], int(sums[1]))
     return results.finish(acc, divide_by)
+
+
+def fit_lines(terms, arrays):
+    """The first of arrays that fit each other, the axis and length of its rows, the target, and the shape of the unreduced loss."""
+    first, *others = arrays
+    x = arrays[first]
+    for name in others:
+        if arrays[name].shape != x.shape:
+            raise ValueError(f"{name} has shape {arrays[name].shape}; it must be {first}'s shape {x.shape}")
+    if x.ndim > terms.most_axes:
+        raise ValueError(f"{first} has shape {x.shape}; it must have at most {terms.most_axes} axes")
+    axis = check.axis(0 if x.ndim <= 1 and terms.axis == 1 else terms.axis, max(x.ndim, 1))
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    n_classes = x.shape[axis] if x.ndim else 1
+    if terms.some_class and n_classes == 0:
+        raise ValueError(f"{first} has shape {x.shape}; it must have at least one class")
+    return x, axis, n_classes, *_fit_target(terms, x, shape)
 
 
 def _run_slabs(kernels, terms, mode, axis, dtype, inputs, target, weight, per_row, scale, buffers, acc):
@@ -213,15 +218,19 @@ class RowFunction:
         other = owner((x1, x2))
         if other is not None:
             return other.call(self, "__call__", (x1, x2), keywords)
-        x1, x2 = check.array("x1", x1), check.array("x2", x2)
-        try:
-            x1, x2 = np.broadcast_arrays(x1, x2)
-        except ValueError:
-            raise ValueError(f"x1 has shape {x1.shape} and x2 {x2.shape}; they must broadcast to one shape") from None
+        x1, x2 = self.together(check.array("x1", x1), check.array("x2", x2))
         terms = self._function(x1, x2, **keywords)
         with np.errstate(all="ignore"):
             value = run_lines("v", terms, Options(reduction="none"))
         return np.expand_dims(value, terms.axis) if keywords.get("keepdims") and x1.ndim else value
+
+    @staticmethod
+    def together(x1, x2):
+        """Both arrays, broadcast."""
+        try:
+            return np.broadcast_arrays(x1, x2)
+        except ValueError:
+            raise ValueError(f"x1 has shape {x1.shape} and x2 {x2.shape}; they must broadcast to one shape") from None
 
     def backward(self, g, x1, x2, **keywords):
         """The gradients of x1 and x2, of one shape, from the gradient g of the result."""

@@ -482,15 +482,13 @@ def cuda_entries(text):
             found[node.name] = [a.arg for a in node.args.args]
     entries = ""
     for dtype in DTYPES:
-        for name, (function, fixed) in CUDA_ENTRIES.items():
+        for name, (function, *fixed) in CUDA_ENTRIES.items():
             arguments = ", ".join(found[f"{function}_rows_{dtype}"][2:])
-            for long in (False, True):
-                entries += f"\n\ndef {name}{'_long' * long}_{dtype}({arguments}):\n"
-                entries += f"    {function}_rows_{dtype}({fixed}, {not long}, {arguments})\n"
+            entries += f"\n\ndef {name}_{dtype}({arguments}):\n    {function}_rows_{dtype}({fixed[0]}, {fixed[1]}, {arguments})\n"
     return entries
 
 
-CUDA_ENTRIES = {
+CUDA_ROWS = {
     "softmax": ("softmax", 0),
     "log_softmax": ("softmax", 1),
     "logsumexp": ("softmax", 2),
@@ -499,6 +497,10 @@ CUDA_ENTRIES = {
     "cross_entropy": ("cross_entropy", False),
     "cross_entropy_dense": ("cross_entropy", True),
 }
+CUDA_LINES = "multi_margin_1 crammer_singer_1 cosine_2 entropy_1 entropy_of_logits_1 brier_1 norm_2 norm_3 norm_p_2 norm_p_3".split()
+# kernel -> (row function, its first two arguments)
+CUDA_ENTRIES = {f"{name}{'_long' * long}": (*entry, not long) for name, entry in CUDA_ROWS.items() for long in (False, True)}
+CUDA_ENTRIES |= {name: ("line", name[:-2].upper(), name[-1]) for name in CUDA_LINES}
 
 
 def cuda_loop(loop, dtype):
@@ -519,12 +521,13 @@ def cuda_loop(loop, dtype):
     elif f.role == "loss":
         factors = ("weight", "rows", "upstream")
         arguments = ["n"] + [a for n in (*inputs, *factors, "mask") for a in operand(n)] + [*writes, *["partials"] * ("value" in writes)]
-        arguments += ["divisor", "scale", *(f"{n}_{word}" for n in inputs for word in ("number", "low", "high")), *f.scalars]
-        load = [f"{n}_kept[k] = within_{dtype}(read_{dtype}({n}, {n}_each, {n}_period, {n}_number, i), {n}_low, {n}_high)" for n in inputs]
+        arguments += ["divisor", "report", *(f"{n}_code" for n in inputs), "scale", *(f"{n}_{word}" for n in inputs for word in ("number", "low", "high")), *f.scalars]
+        load = [f"{n}_kept[k] = read_{dtype}({n}, {n}_each, {n}_period, {n}_number, i)" for n in inputs]
         names["constants"] = "".join(f"    {n} = {dtype}({n})\n" for n in f.scalars)
         names["start"] = "    scale = factor_of(scale, divisor)\n    total, error = 0.0, 0.0\n"
-        body += [f"factor = {' * '.join(f'read_{dtype}({n}, {n}_each, {n}_period, 1.0, i)' for n in factors[:2])}",
-                 "used = scale != 0.0 and used_at(mask, mask_each, mask_period, i)"]
+        body = ["used = scale != 0.0 and used_at(mask, mask_each, mask_period, i)",
+                *(f"{n}_kept[k] = within_{dtype}({n}_kept[k], {n}_low, {n}_high, used, report, {n}_code)" for n in inputs), *body,
+                f"factor = {' * '.join(f'read_{dtype}({n}, {n}_each, {n}_period, 1.0, i)' for n in factors[:2])}"]
         if "value" in writes:
             body += [f"v = select(used, factor * {writes['value']}, {dtype}(0))", f"total, error = add_{dtype}(total, error, f64(v))",
                      f"if value != 0:\n    pointer(value, {dtype})[i] = v"]
@@ -633,7 +636,7 @@ def generate(formulas):
     loops = [(loop, d) for fs in registry.values() for f in fs for loop in loops_of(f) for d in DTYPES]
     numba_functions = "".join(numba_function(*t[:3]) for t in translated)
     known = {f.base: [g for g in formulas if g.base == f.base] for f in formulas}
-    cuda_kernels = kernels_of("cuda", "teams", "elementwise", "rows", "optim")
+    cuda_kernels = kernels_of("cuda", "teams", "elementwise", "rows", "lines", "optim")
     return {
         "registry.py": registry_text(registry, known),
         "formulas.pxi": CYTHON_HEADER

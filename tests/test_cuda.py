@@ -73,6 +73,7 @@ def no_copies(monkeypatch):
         assert not counted
         return result
 
+    run.unwatched = lambda function, *arguments, **keywords: function(*on_device(arguments, keywords)[0], **on_device(arguments, keywords)[1])
     run.host = lambda a: tuple(map(run.host, a)) if isinstance(a, tuple) else host(a)
     return run
 
@@ -164,6 +165,67 @@ def test_rows(scenario, no_copies):
     a, b = f.partial(*map(to_device, arguments), **{k: to_device(v) for k, v in keywords.items()}), f.partial(*arguments, **keywords)
     assert a.count == b.count
     np.testing.assert_allclose((a.loss_sum, a.weight_sum), (b.loss_sum, b.weight_sum), rtol=1e-5)
+
+
+@on_a_device
+@pytest.mark.parametrize("scenario", chosen("lines", "pairs"), ids=lambda s: s.id)
+def test_lines(scenario, no_copies, rng):
+    """Rows of vectors and of class scores: each loss with a mask and upstream gradients, and a weighted mean."""
+    if SIMULATED:
+        scenario = replace(scenario, shape=(3, 3) if len(scenario.id) % 2 else (2, 7))
+    dtype, f = np.dtype(np.float32 if len(scenario.id) % 3 else np.float64), scenario.case.function
+    arguments, keywords = scenario.call(dtype)
+    n, limit = scenario.shape[0], 2 * scaled(scenario.case.ulp.hess[0] or 4)
+    if scenario.case.family == "pairs":
+        value = f(*arguments, **keywords)
+        same(no_copies.host(no_copies(f, *arguments, **keywords)), value, limit, "value")
+        g = rng.standard_normal(value.shape).astype(dtype)
+        same(no_copies.host(no_copies(f.backward, g, *arguments, **keywords)), f.backward(g, *arguments, **keywords), limit, "backward")
+        return
+    for options in (
+        {"reduction": "none", "where": np.arange(n) != 1, "upstream": np.arange(n) + 1.0}, {"reduction": "mean", "sample_weight": np.arange(n) + 0.5}
+    ):  # fmt: skip
+        got, want = no_copies(f.value_grad_hess, *arguments, **keywords, **options), f.value_grad_hess(*arguments, **keywords, **options)
+        same(no_copies.host(got), want, limit, options["reduction"])
+
+
+@on_a_device
+class TestLines:
+    def test_shapes_and_axes(self, no_copies, rng):
+        """Single rows, single numbers, no rows, no classes, classes along another axis, vectors that broadcast."""
+        x, y, vectors = rng.standard_normal((2, 3, 2)), np.array([[0, 2], [1, 1]]), rng.standard_normal((2, 3))
+        calls = [
+            (fl.hinge_loss.value_grad_hess, (x, y), {}), (fl.entropy.value_and_grad, (x,), {"axis": 1, "from_logits": True}),
+            (fl.hinge_loss.value_and_grad, (x[0, :, 0], np.array(2)), {}), (fl.multi_margin_loss.grad, (np.array(2.0), np.array(0)), {}),
+            (fl.brier_score.value_and_grad, (np.abs(x[0, :, 0]) / 9, np.array(1)), {}), (fl.brier_score.grad, (np.abs(vectors) / 9, 0.5), {"axis": None}),
+            (fl.multi_margin_loss.value_and_grad, (np.zeros((0, 3)), np.zeros(0, int)), {"empty": 7.0}),
+            (fl.cosine_embedding_loss.value_and_grad, (np.zeros((2, 0)), np.zeros((2, 0)), np.ones(2)), {"reduction": "none"}),
+            (fl.cross_entropy.value_and_grad, (np.zeros((2, 0)), np.full(2, -100)), {"reduction": "none"}),
+            (fl.pairwise_distance, (vectors, vectors[:1] + 1), {"keepdims": True}), (fl.cosine_similarity, (x, x[::-1].copy()), {}),
+            (fl.triplet_margin_loss.partial, (vectors, vectors + 1, vectors - 1), {}),
+        ]  # fmt: skip
+        for f, arguments, keywords in calls:
+            if f.__name__ == "partial":
+                assert no_copies.unwatched(f, *arguments, **keywords) == f(*arguments, **keywords)
+            else:
+                same(no_copies.host(no_copies(f, *arguments, **keywords)), f(*arguments, **keywords), 16, f)
+
+    @pytest.mark.parametrize("f", [fl.multi_margin_loss, fl.multilabel_margin_loss, fl.hinge_loss], ids=lambda f: f.__name__)
+    def test_in_place(self, f, no_copies, rng):
+        x = rng.standard_normal((3, 4)).astype(np.float32)
+        y = np.array([[0, 2, -1, -1], [3, 3, 1, -1], [-1, 0, 0, 0]]) if f is fl.multilabel_margin_loss else np.array([0, 3, 1])
+        device = to_device(x)
+        no_copies(f.value_and_grad, device, y, out=(None, device))
+        same(device.copy_to_host(), f.grad(x, y), 4, f)
+
+    def test_odd_scores(self, no_copies):
+        """Ties, NaN and infinities, in one row each."""
+        x = np.array([[1.0, 1, 1, 0], [np.nan, 0, 1, 2], [0, np.inf, 1, 2], [-np.inf, 0, 1, -np.inf], [-np.inf] * 4])
+        for f, y in ((fl.hinge_loss, np.zeros(5, int)), (fl.multi_margin_loss, np.zeros(5, int)), (fl.multilabel_margin_loss, np.tile([2, -1, 0, 0], (5, 1)))):
+            same(no_copies.host(no_copies(f.value_grad_hess, x, y, reduction="none")), f.value_grad_hess(x, y, reduction="none"), 4, f)
+        same(no_copies.host(no_copies(fl.entropy.value_grad_hess, x, from_logits=True)), fl.entropy.value_grad_hess(x, from_logits=True), 8, "entropy")
+        for p in (1, 2, 3, np.inf):
+            same(no_copies.host(no_copies(fl.pairwise_distance, x, x[::-1].copy(), p=p)), fl.pairwise_distance(x, x[::-1], p=p), 8, p)
 
 
 def tensors(rng):
@@ -312,9 +374,45 @@ class TestErrors:
         with pytest.raises(TypeError, match="where is a ndarray; it must be on the device"):
             fl.elu(to_device(x), where=np.ones(4, bool))
 
-    def test_outside_a_domain(self):
-        got = fl.binary_cross_entropy(to_device(np.array([0.5, 2.0])), to_device(np.ones(2)), reduction="none").copy_to_host()
-        assert np.isnan(got).tolist() == [False, True]
+    @pytest.mark.parametrize(
+        ("f", "arguments", "keywords", "bad", "message"),
+        [
+            (fl.binary_cross_entropy, ([0.5, 2.0], [1.0, 1.0]), {}, [False, True], "input of binary_cross_entropy .* in \\[0, 1\\]"),
+            (fl.hinge_loss, ([0.5, 2.0, 1.0], [0.0, 1.0, np.nan]), {}, [True, False, True], "target of hinge_loss .* -1 or 1"),
+            (fl.cosine_embedding_loss, (np.ones((3, 2)), np.ones((3, 2)), [1.5, -1, 1]), {}, [True, False, False], "target of cosine_embedding_loss"),
+            (fl.gaussian_nll_loss, ([1.0, 1.0], [1.0, 1.0], [1.0, -1.0]), {}, [False, True], "var of gaussian_nll_loss .* at least 0"),
+            (fl.entropy, ([[0.5, 0.5], [2.0, 0.0]],), {}, [False, True], "p of entropy"),
+            (fl.brier_score, ([[0.5, 0.5], [0.5, 0.5]], [[0.5, 0.5], [-1.0, 0.5]]), {}, [False, True], "target of brier_score"),
+        ],
+        ids=lambda v: getattr(v, "__name__", None),
+    )  # fmt: skip
+    def test_outside_a_domain(self, f, arguments, keywords, bad, message, no_copies):
+        """NaN there, and a ValueError at the next check; masked elements may be anything."""
+        arguments, bad = [np.asarray(a, float) for a in arguments], np.array(bad)
+        value, grad = no_copies.host(no_copies(f.value_and_grad, *arguments, reduction="none", where=~bad, **keywords))
+        fl.cuda.check()
+        value, grad = no_copies.host(no_copies(f.value_and_grad, *arguments, reduction="none", **keywords))
+        assert (np.isnan(value) == bad).all()
+        with pytest.raises(ValueError, match=message):
+            fl.cuda.check()
+        fl.cuda.check()
+
+    def test_labels_that_are_no_classes(self, no_copies):
+        """Also behind the end of a list, but not in a row that is masked."""
+        x, y = np.zeros((3, 3)), np.array([[0, -1, 3], [0, 1, -1], [-2, 0, 0]])
+        no_copies(fl.multilabel_margin_loss, x, y, where=np.array([False, True, False]))
+        fl.cuda.check()
+        assert np.isnan(no_copies.host(no_copies(fl.multilabel_margin_loss, x, y, reduction="none"))).tolist() == [True, False, True]
+        with pytest.raises(IndexError, match="target of multilabel_margin_loss"):
+            fl.cuda.check()
+
+    @pytest.mark.parametrize("f", [fl.cross_entropy, fl.multi_margin_loss, fl.hinge_loss], ids=lambda f: f.__name__)
+    def test_indices_beyond_64_bits(self, f, no_copies):
+        """They do not come round: not as ignore_index, not as a class."""
+        y = np.array([2**64 - 100, 1, 2**64 - 1], np.uint64)
+        assert np.isnan(no_copies.host(no_copies(f, np.zeros((3, 4)), y, reduction="none"))).tolist() == [True, False, True]
+        with pytest.raises(IndexError, match=r"target.flat\[0\]"):
+            fl.cuda.check()
 
 
 @on_a_device

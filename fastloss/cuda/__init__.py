@@ -1,20 +1,21 @@
 """Arrays on a CUDA device: the same calls, computed where the arrays are, on their own stream; nothing waits for the device."""
 
 from .._activation import Activation
+from .._lines import LineLoss, RowFunction
 from .._loss import ElementwiseLoss, RowLoss
 from ..softmax import log_softmax, logsumexp, softmax
 
 try:
     from ._arrays import Device, check
     from ._functions import activation, softmax_family
-    from ._losses import loss
+    from ._losses import loss, of_rows
     from ._optim import Memory, clip_grad_norm
 except ImportError as missing:
     raise ImportError("arrays on a CUDA device need numba-cuda: pip install 'fastloss[cuda]'") from missing
 
 __all__ = ["Memory", "call", "check", "clip_grad_norm"]
 
-KINDS = {Activation: activation, ElementwiseLoss: loss, RowLoss: loss}
+KINDS = {Activation: activation, ElementwiseLoss: loss, RowLoss: loss, LineLoss: loss, RowFunction: of_rows}
 FUNCTIONS = {softmax: softmax_family, log_softmax: softmax_family, logsumexp: softmax_family}
 
 

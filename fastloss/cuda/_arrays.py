@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import _check
 from .._dispatch import on_device
+from .._lines import NO_INDEX
 from ..kernels import cuda as kernels
 
 F64, I64 = np.dtype(np.float64), np.dtype(np.int64)
@@ -72,8 +73,11 @@ class _Memory:
         self.__array_interface__ = interface
 
 
+class View(np.ndarray):
+    """The memory of a device array: address, shape, strides, dtype. Nobody may read it."""
+
+
 def view(value):
-    """The memory of a device array as a NumPy array that must not be read: address, shape, strides, dtype."""
     if hasattr(value, "__cuda_ndarray__"):
         interface = dict(value.__array_interface__)
         interface["data"] = (interface["data"][0] + kernels.FOREIGN, interface["data"][1])
@@ -82,8 +86,8 @@ def view(value):
         interface.pop("stream", None)
     interface["version"] = 3
     if math.prod(interface["shape"]) == 0:
-        return np.empty(interface["shape"], interface["typestr"])
-    return np.asarray(_Memory({key: interface[key] for key in ("data", "shape", "strides", "typestr", "version") if key in interface}))
+        return np.empty(interface["shape"], interface["typestr"]).view(View)
+    return np.asarray(_Memory({key: interface[key] for key in ("data", "shape", "strides", "typestr", "version") if key in interface})).view(View)
 
 
 class Device:
@@ -98,9 +102,16 @@ class Device:
         self.stream = self.library.stream
         self._kept, self._after = [], []
 
+    def seen(self, value):
+        """A device array as a View, anything else as it is."""
+        if not on_device(value):
+            return value
+        self._kept.append(value)
+        return view(value)
+
     def view(self, name, value, boolean=False):
-        """A device array as a view, or a number as it is."""
-        if isinstance(value, bool | int | float | np.generic):
+        """A device array, or its View, as an array; a number as it is."""
+        if isinstance(value, bool | int | float | np.generic | View):
             return _check.array(name, value, boolean=boolean)
         if not on_device(value):
             raise TypeError(f"{name} is a {type(value).__name__}; it must be on the device like the other arrays")
@@ -137,6 +148,12 @@ class Device:
         kernels.copy(array, fresh, self.stream)
         return fresh
 
+    def apart(self, array):
+        """A copy in C order."""
+        fresh = self.scratch(array.shape, array.dtype)
+        kernels.copy(array, fresh, self.stream)
+        return fresh
+
     def operand(self, array, dtype):
         """(address, each, period) of a broadcast view: its element i stands at i // each % period, or i where period is 0."""
         if array is None:
@@ -160,6 +177,15 @@ class Device:
         fresh = self.scratch(shape, computed)
         self._after.append((fresh, seen))
         return result, fresh
+
+    def moved(self, output, axis):
+        """An output with an axis moved to the end, contiguous: itself, or memory that is copied to it at the end."""
+        seen = np.moveaxis(output, axis, -1) if output.ndim else output
+        if seen.flags.c_contiguous:
+            return seen
+        fresh = self.scratch(seen.shape, seen.dtype)
+        self._after.insert(0, (fresh, seen))
+        return fresh
 
     def finish(self):
         """Results go where they belong."""
@@ -189,30 +215,52 @@ def address(array):
 # Errors that only the device can see
 
 
+TOLD = []       # (error, message) of each code that a kernel may write into the report
+
+
+@functools.cache
+def code_of(error, message):
+    TOLD.append((error, message))
+    return len(TOLD)
+
+
+def domain_code(function, name, domain):
+    """The code of an argument that has values outside its domain."""
+    return code_of(ValueError, f"{name} of {function.__name__} had a value outside its domain; it must be {domain.wanted}")
+
+
 @functools.cache
 def report():
-    """[place + 1, index, classes, ignore_index] of the first bad class index since the last check."""
-    report = NumbaArrays.empty((4,), I64)
+    """[place + 1, index, classes, ignore_index] of the first bad class index since the last check, and a code of what else was wrong."""
+    report = NumbaArrays.empty((5,), I64)
     kernels.copy(None, view(report), 0)
     kernels.synchronize()                               # other streams do not wait for this one
     return report
 
 
 def check():
-    """Wait for the device and raise IndexError if a class index was out of range since the last check.
+    """Wait for the device and raise what calls since the last check have found in their arrays; their losses and gradients were NaN there.
 
     Raises
     ------
     IndexError
-        Naming the first bad class index of the first call that had one; the loss and the gradient of its row were NaN.
+        Naming the first class index out of range of the first call that had one; for a label that is no class.
+    ValueError
+        Naming an argument that had values outside the domain of a loss, such as a probability of 2.
     """
     if not report.cache_info().currsize:
         return
     kernels.synchronize()
-    place, index, n_classes, ignore_index = report().copy_to_host().tolist()
-    if place:
+    place, index, n_classes, ignore_index, code = report().copy_to_host().tolist()
+    if place or code:
         kernels.copy(None, view(report()), 0)
-        raise IndexError(f"target.flat[{place - 1}] is {index}; class indices must be in [0, {n_classes}) or ignore_index ({ignore_index})")
+        kernels.synchronize()
+    if place:
+        ignoring = "" if ignore_index == NO_INDEX else f" or ignore_index ({ignore_index})"
+        raise IndexError(f"target.flat[{place - 1}] is {index}; class indices must be in [0, {n_classes}){ignoring}")
+    if code:
+        error, message = TOLD[code - 1]
+        raise error(message)
 
 
 def rows_of(device, array, axis, dtype):

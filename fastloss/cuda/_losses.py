@@ -5,21 +5,25 @@ import math
 import numpy as np
 
 from .. import _check
+from .._lines import HingeLoss, Lines, fit_lines
 from .._loss import COMMON, METHODS, ElementwiseLoss, Options, Partial
 from ..kernels import cuda as kernels
-from ._arrays import F64, I64, address, report, rows_of, strided, view
+from ._arrays import F64, I64, View, address, code_of, domain_code, report, rows_of, strided, view
 
 MODES = {method: mode for mode, method in METHODS.items()}
 
 
 def loss(device, function, method, args, kwargs):
     mode = MODES[method]
-    given = {name: kwargs.pop(name) for name in COMMON[mode] if name in kwargs}
-    options = Options(**given)
+    options = Options(**{"reduction": function._reduction} | {name: kwargs.pop(name) for name in COMMON[mode] if name in kwargs})
     if options.upstream is not None and options.reduction != "none":
         raise ValueError("upstream multiplies the gradients of single losses; it needs reduction='none'")
-    terms = function._function(*args, **kwargs)
-    run = _elementwise if isinstance(function, ElementwiseLoss) else _row_loss
+    terms = function._function(*map(device.seen, args), **{name: device.seen(value) for name, value in kwargs.items()})
+    if isinstance(function, HingeLoss):
+        arrays = [device.view(name, a, boolean=True) for name, a in terms.arrays.items()]
+        if function.of_classes(*map(_check.form, arrays)):
+            terms = function.lines(terms.arrays["input"], terms.arrays["target"])
+    run = lines if isinstance(terms, Lines) else _elementwise if isinstance(function, ElementwiseLoss) else _row_loss
     return run(device, function, mode, terms, options)
 
 
@@ -76,11 +80,7 @@ def _elementwise(device, function, mode, terms, options):
     of_rows = function._of_rows and x.ndim > 0
     per, unreduced = (shape[-1], shape[:-1]) if of_rows else (1, shape)
     weight = None if terms.weight is None else _check.broadcast("weight", device.view("weight", terms.weight, boolean=True), shape)
-    rows = None
-    if options.sample_weight is not None:
-        rows = np.broadcast_to(_check.per_row(device.view("sample_weight", options.sample_weight, boolean=True), unreduced), unreduced)
-    mask = device.mask(options.where, unreduced)
-    upstream = None if options.upstream is None else _check.broadcast("upstream", device.view("upstream", options.upstream), unreduced)
+    rows, mask, upstream = _factors(device, options, unreduced)
     inputs = [a for a in (*arrays.values(), weight, rows, mask, upstream) if a is not None]
     shapes = [arrays[name].shape for name in names]
     outputs = Outputs(device, mode, options, shapes, result_dtype, dtype, inputs, unreduced)
@@ -104,8 +104,9 @@ def _elementwise(device, function, mode, terms, options):
     elements = device.scratch(shape, dtype) if of_rows and value is not None else value
     fulls = [_full(device, v, shape, dtype) for v in views[1:]]
     pairs = device.scratch((kernels.blocks_for(x.size), 2))
-    numbers = []
+    numbers, codes = [], []
     for name, a in fitted.items():
+        codes.append(domain_code(function, name, function._domains[name]) if name in function._domains else 0)
         low, high, ends = function._domains[name].bounds if name in function._domains else (-math.inf, math.inf, False)
         held = isinstance(given[name], bool | int | float | np.generic)
         numbers += [float(given[name]) if held else 0.0, *map(float, (high, low) if ends else (low, high))]
@@ -116,7 +117,8 @@ def _elementwise(device, function, mode, terms, options):
     launched = "v" if mode == "p" else mode
     written = [elements] * (launched != "g") + [f for f in fulls if f is not None]
     arguments = [v for operand in (*operands, as_operand(weight), row_weight, as_operand(upstream), used) for v in operand]
-    arguments += [*map(address, written), *[pairs.ctypes.data] * (launched != "g"), address(divisor), scale, *numbers, *map(float, terms.params)]
+    arguments += [*map(address, written), *[pairs.ctypes.data] * (launched != "g"), address(divisor), view(report()).ctypes.data, *codes, scale, *numbers,
+                  *map(float, terms.params)]
     if x.size:
         kernels.loop(f"{formula}_{launched}_f{8 * dtype.itemsize}", x.size, device.stream, *arguments)
     if elements is not value:
@@ -173,6 +175,22 @@ def _rows_used(device, dtype, shape, options, mask, as_operand):
     return _end_totals(device, sums, counts, None, None, 0, 0)[1], 1.0
 
 
+def _factors(device, options, shape):
+    """Weights, mask and upstream gradients, broadcast to a loss's shape; each or None."""
+    rows = None
+    if options.sample_weight is not None:
+        rows = np.broadcast_to(_check.per_row(device.view("sample_weight", options.sample_weight, boolean=True), shape), shape)
+    upstream = None if options.upstream is None else _check.broadcast("upstream", device.view("upstream", options.upstream), shape)
+    return rows, device.mask(options.where, shape), upstream
+
+
+def _class_weight(device, terms, n_classes):
+    weight = None if terms.weight is None else device.view("weight", terms.weight, boolean=True)
+    if weight is not None and weight.shape != (n_classes,):
+        raise ValueError(f"weight has shape {weight.shape}; it must be ({n_classes},), one weight per class")
+    return weight
+
+
 def _row_loss(device, function, mode, terms, options):
     """As RowLoss._run, on the device."""
     _check.reduction(options.reduction)
@@ -192,14 +210,8 @@ def _row_loss(device, function, mode, terms, options):
         raise ValueError(f"target has shape {target.shape}; it must be {expected}")
     if dense and ignore != -100:
         raise ValueError(f"ignore_index is {ignore}; it means nothing for probabilities: use where=")
-    weight = None if terms.weight is None else device.view("weight", terms.weight, boolean=True)
-    if weight is not None and weight.shape != (n_classes,):
-        raise ValueError(f"weight has shape {weight.shape}; it must be ({n_classes},), one weight per class")
-    rows = None
-    if options.sample_weight is not None:
-        rows = np.broadcast_to(_check.per_row(device.view("sample_weight", options.sample_weight, boolean=True), shape), shape)
-    mask = device.mask(options.where, shape)
-    upstream = None if options.upstream is None else _check.broadcast("upstream", device.view("upstream", options.upstream), shape)
+    weight = _class_weight(device, terms, n_classes)
+    rows, mask, upstream = _factors(device, options, shape)
     inputs = [a for a in (x, target, weight, rows, mask, upstream) if a is not None]
     outputs = Outputs(device, mode, options, [x.shape], result_dtype, dtype, inputs, shape)
 
@@ -225,16 +237,83 @@ def _row_loss(device, function, mode, terms, options):
                          float(terms.smoothing), float(terms.z_loss), 1.0)
         else:
             kernels.rows("nll_loss", x_rows.shape, dtype, device.stream, *strided(x_rows), *head, *common, 1.0, entries=False)
-    pairs = None
+    return _end_rows(outputs, dtype, losses, n_rows if x.size else 0, totals, divisor)
+
+
+def _end_rows(outputs, dtype, losses, n, totals, divisor):
+    """What a loss of n rows returns; without any, what is left of it is 0."""
+    device, (value, *derivatives) = outputs.device, outputs.views
+    pairs = device.scratch((kernels.blocks_for(n), 2))
     if losses is not None:
-        blocks = kernels.blocks_for(n_rows)
-        pairs = device.scratch((blocks, 2))
-        kernels.loop("pairs_f64", n_rows if x.size else 0, device.stream, losses.ctypes.data, pairs.ctypes.data)
-    if mode == "p":
-        return _partial(device, pairs, totals, n_rows)
+        kernels.loop("pairs_f64", n, device.stream, losses.ctypes.data, pairs.ctypes.data)
+    if outputs.mode == "p":
+        return _partial(device, pairs, totals, n)
     if value is not None and outputs.reduced:
-        device.end_sum(pairs, dtype, value, divisor, 1.0, options.empty)
+        device.end_sum(pairs, dtype, value, divisor, 1.0, outputs.options.empty)
+    for view in [*derivatives, None if outputs.reduced else value] if n == 0 else ():
+        if view is not None:
+            kernels.copy(None, view, device.stream)
     return outputs.returned()
+
+
+def lines(device, function, mode, terms, options):
+    """As run_lines in fastloss/_lines.py, on the device."""
+    _check.reduction(options.reduction)
+    arrays = {name: device.view(name, a) for name, a in terms.inputs.items()}
+    dtype, result_dtype = _check.working_dtype(*arrays.values())
+    if terms.given is not None:
+        arrays[terms.given[0]] = device.view(*terms.given, boolean=True)
+    if terms.kind:
+        terms = terms._replace(target=device.view("target", terms.target, boolean=True))
+    x, axis, n_classes, target, shape = fit_lines(terms, arrays)
+    n_rows, weight = math.prod(shape), _class_weight(device, terms, n_classes)
+    rows, mask, upstream = _factors(device, options, shape)
+    inputs = [a for a in (*arrays.values(), target, weight, rows, mask, upstream) if a is not None]
+    outputs = Outputs(device, mode, options, [x.shape for _ in terms.inputs], result_dtype, dtype, inputs, shape)
+
+    in_rows = lambda a: device.contiguous(np.moveaxis(a, axis, -1) if a.ndim else a, dtype)
+    values = list(map(in_rows, arrays.values()))
+    classes = device.contiguous(target, I64) if terms.kind in ("class", "labels") else None
+    class_weight = None if weight is None else device.contiguous(weight, dtype)
+    per_row = *device.operand(rows, dtype), *device.operand(mask, np.dtype(bool))
+    totals, sums = _target_totals(device, dtype, n_rows, classes if terms.kind == "class" else None, n_classes, terms.ignore_index,
+                                  class_weight if terms.mean_over_weight else None, per_row)
+    divisor = sums if mode != "p" and options.reduction == "mean" else None
+    value, *derivatives = outputs.views
+    losses = device.scratch((n_rows,)) if outputs.reduced or mode == "p" else None
+    own = None if value is None or outputs.reduced else value
+    derivatives = [None if a is None else device.moved(a, axis) for a in derivatives]
+    common = (*per_row, *device.operand(upstream, dtype), address(losses), address(own))
+    told = view(report()).ctypes.data
+    if x.size and terms.kind == "labels":
+        code = code_of(IndexError, f"target of {function.__name__} had an entry that is no class; a list of labels ends with -1")
+        scores = device.apart(values[0]) if any(a is not None and np.may_share_memory(a, values[0]) for a in derivatives) else values[0]
+        kernels.launch(f"multilabel_margin_f{8 * dtype.itemsize}", n_rows, kernels.THREADS, device.stream, scores.ctypes.data, address(classes),
+                       device.scratch(x.shape).ctypes.data, *common, *map(address, derivatives), n_rows, n_classes, address(divisor), told, code, 1.0)
+    elif x.size:
+        n, pad = len(terms.inputs), lambda a: (*map(address, a), *(0,) * (3 - len(a)))
+        sources = [*values, *(None,) * (2 - len(values)), device.contiguous(target, dtype)] if terms.kind == "sign" else values
+        codes = [0, 0] if terms.domain is None else [domain_code(function, name, terms.domain) for name in (*arrays, "target")[:2]]
+        if terms.kind == "sign":
+            codes[1] = domain_code(function, "target", _check.SIGN)
+        kernels.rows(f"{terms.op}_{n}", (n_rows, n_classes, 1), dtype, device.stream, *pad(sources), address(classes), terms.ignore_index,
+                     address(class_weight), *common, *pad(derivatives[:n]), *pad(derivatives[n:]), n_rows, n_classes, address(divisor), told, *codes,
+                     *terms.params, *(0.0,) * (4 - len(terms.params)), 1.0, entries=False)
+    return _end_rows(outputs, dtype, losses, n_rows if x.size else 0, totals, divisor)
+
+
+def of_rows(device, function, method, args, kwargs):
+    """A RowFunction: `__call__` of x1 and x2, `backward` with an upstream gradient before them."""
+    *g, x1, x2 = (device.view(name, device.seen(a)) for name, a in zip(("g", "x1", "x2")[-len(args) :], args, strict=True))
+    if not g:
+        x1, x2 = function.together(x1, x2)
+    terms = function._function(x1.view(View), x2.view(View), **kwargs)
+    if g:
+        return lines(device, function, "g", terms, Options(reduction="none", upstream=g[0].view(View)))
+    value = lines(device, function, "v", terms, Options(reduction="none"))
+    if not (kwargs.get("keepdims") and x1.ndim):
+        return value
+    return value.reshape((*x1.shape[:-1], 1))
 
 
 def _target_totals(device, dtype, n, classes, n_classes, ignore, class_weight, per_row):

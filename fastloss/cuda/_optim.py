@@ -84,11 +84,6 @@ class Memory(Device):
     def gradient(self, grad, name, shape, dtype, order):
         return self.contiguous(_check.gradient(self.view(name, grad), name, shape, dtype), dtype).reshape(-1)
 
-    def apart(self, flat):
-        fresh = self.scratch(flat.shape, flat.dtype)
-        self.copy(fresh, flat)
-        return fresh
-
     def tensors(self, rows):
         return Tensors(rows, self)
 

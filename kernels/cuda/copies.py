@@ -14,6 +14,9 @@ AXES = 4  # of one launch
 def copy_between(source_type, target_type):
     """The kernel that copies elements of one dtype to another: where mask, fill elsewhere; strides are in bytes."""
 
+    clamped = source_type is np.uint64 and target_type is np.int64  # an index beyond int64 must not come round
+    largest = source_type(2**63 - 1) if clamped else 0
+
     def copy(
         n, n1, n2, n3, source, a0, a1, a2, a3, target, b0, b1, b2, b3, mask, m0, m1, m2, m3, fill
     ):  # fmt: skip
@@ -23,7 +26,8 @@ def copy_between(source_type, target_type):
             k1, k0 = rest % n1, rest // n1
             out = pointer(target + k0 * b0 + k1 * b1 + k2 * b2 + k3 * b3, target_type)
             if source != 0 and (mask == 0 or pointer(mask + k0 * m0 + k1 * m1 + k2 * m2 + k3 * m3, np.uint8)[0] != 0):
-                out[0] = target_type(pointer(source + k0 * a0 + k1 * a1 + k2 * a2 + k3 * a3, source_type)[0])
+                v = pointer(source + k0 * a0 + k1 * a1 + k2 * a2 + k3 * a3, source_type)[0]
+                out[0] = target_type(min(v, largest) if clamped else v)
             else:
                 out[0] = target_type(fill)
 

@@ -70,6 +70,13 @@ def used_at(mask, each, period, i):
     return pointer(mask, u8)[i] != 0
 
 
+@inline
+def tell(report, code):
+    """The device has seen what a code stands for; the host reads it later."""
+    if code != 0:
+        pointer(report, i64)[4] = code
+
+
 # The text of one dtype
 
 
@@ -83,9 +90,17 @@ def read_T(address, each, period, number, i):
 
 
 @inline
-def within_T(v, low, high):
-    """v, or NaN where it lies outside [low, high]; low > high: where it is neither of them."""
-    outside = select(low > high, v != T(low) and v != T(high), v < T(low) or v > T(high))
+def outside_T(v, low, high):
+    """Whether v lies outside [low, high]; low > high: whether it is neither of them."""
+    return v != T(low) and v != T(high) if low > high else v < T(low) or v > T(high)
+
+
+@inline
+def within_T(v, low, high, used, report, code):
+    """v, or NaN where it lies outside, which is told where it is used."""
+    outside = outside_T(v, low, high)
+    if outside and used:
+        tell(report, code)
     return select(outside, T(nan), v)
 
 
