@@ -4,7 +4,7 @@
     python -m bench.gpu --small      # small arrays in Numba's simulator: that everything runs, not how fast
 
 A fraction is that of the speed of a device-to-device copy of as many bytes as the operation must read and write at least:
-8 bytes an element in float32.
+8 bytes an element in float32, 28 a parameter of AdamW, whose eager peer is torch's fused one.
 """
 
 import argparse
@@ -69,6 +69,11 @@ def rows_of(small):
     values = rng.standard_normal(n, np.float32)
     x = put(values)
     yield f"gelu {n}", 8 * n, lambda: fl.gelu(x), lambda: fl.gelu(values), peers(torch, lambda: torch.nn.functional.gelu(x))
+    weights = rng.standard_normal(n, np.float32)
+    param = put(weights)
+    peer = adamw_peers(torch, param, x)
+    ours, on_host = fl.optim.AdamW(param), fl.optim.AdamW(weights)
+    yield f"AdamW {n}", 28 * n, lambda: ours.step(x) or param, lambda: on_host.step(values) or weights, peer
 
 
 def peers(torch, call):
@@ -87,6 +92,15 @@ def cross_entropy_peers(torch, x, target):
     loss = torch.nn.functional.cross_entropy
     compiled = torch.compile(loss)
     return {"torch": lambda: backward(loss), "torch.compile": lambda: backward(compiled)}
+
+
+def adamw_peers(torch, param, grad):
+    if torch is None:
+        return {}
+    own = torch.nn.Parameter(param.clone())
+    own.grad = grad
+    step = torch.optim.AdamW([own], fused=True).step
+    return {"torch": step, "torch.compile": torch.compile(torch.optim.AdamW([own]).step)}
 
 
 def copy_of(size, small):

@@ -269,8 +269,8 @@ def number(name, value, wanted, test):
 
 
 def parameter(name, value, wanted, test):
-    """A number or an array of them, every one of which passes the test."""
-    if not np.all(test(np.asarray(array(name, value, boolean=True), float))):
+    """A number or an array of them, every one of which passes the test; a View of device memory is not read."""
+    if not hasattr(value, "far") and not np.all(test(np.asarray(array(name, value, boolean=True), float))):
         raise ValueError(f"{name} is {value}; it must be {wanted}")
     return value
 

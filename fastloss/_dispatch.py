@@ -6,6 +6,7 @@ from importlib import import_module
 import numpy as np
 
 OWN = frozenset((np.ndarray, np.float64, np.float32, float, int, bool, str, type(None)))
+DLPACK_CUDA = 2, 13     # a device's memory, and managed memory
 ROOM = {"dask": ".dask", "cuda": ".cuda"}
 
 
@@ -31,15 +32,19 @@ def owner(values):
 
 
 def on_device(value):
-    """Whether it is an array in the memory of a CUDA device; the simulator's arrays count."""
-    return hasattr(value, "__cuda_array_interface__") or hasattr(value, "__cuda_ndarray__")
+    """Whether it is an array in the memory of a CUDA device, which it may say by DLPack alone; the simulator's arrays count."""
+    if hasattr(value, "__cuda_array_interface__") or hasattr(value, "__cuda_ndarray__"):
+        return True
+    kind = type(value)
+    by_dlpack = hasattr(kind, "__dlpack_device__") and not hasattr(kind, "__cuda_array_interface__")
+    return by_dlpack and value.__dlpack_device__()[0] in DLPACK_CUDA
 
 
 @functools.lru_cache(maxsize=256)
 def _library(kind):
     if kind.__module__.startswith("dask.") and hasattr(kind, "__dask_graph__"):
         return "dask"
-    return "cuda" if hasattr(kind, "__cuda_array_interface__") or hasattr(kind, "__cuda_ndarray__") else ""
+    return "cuda" if any(hasattr(kind, name) for name in ("__cuda_array_interface__", "__cuda_ndarray__", "__dlpack_device__")) else ""
 
 
 def dispatched(function=None, *, of=None):

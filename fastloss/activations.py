@@ -1254,11 +1254,15 @@ def _maxout_backward(g, x, pool_size=None, axis=-1):
 def _groups(x, pool_size, axis):
     """x with `axis` cut in two: groups, and neighbours in a group."""
     x, axis = _with_axis(x, axis)
-    size = x.shape[axis]
+    n, pool_size = _pools(x.shape[axis], pool_size, axis)
+    return x.astype(check.working_dtype(x)[1], copy=False).reshape(x.shape[:axis] + (n, pool_size) + x.shape[axis + 1 :]), axis
+
+
+def _pools(size, pool_size, axis):
+    """How many groups an axis has, and how many neighbours each."""
     pool_size = size if pool_size is None else check.integer("pool_size", pool_size)
     check.parameter("pool_size", pool_size, "at least 1", lambda n: n >= 1)
-    n = check.divisible("x", size, axis, pool_size)
-    return x.astype(check.working_dtype(x)[1], copy=False).reshape(x.shape[:axis] + (n, pool_size) + x.shape[axis + 1 :]), axis
+    return check.divisible("x", size, axis, pool_size), pool_size
 
 
 def _with_axis(x, axis):

@@ -483,8 +483,8 @@ def cuda_entries(text):
     entries = ""
     for dtype in DTYPES:
         for name, (function, *fixed) in CUDA_ENTRIES.items():
-            arguments = ", ".join(found[f"{function}_rows_{dtype}"][2:])
-            entries += f"\n\ndef {name}_{dtype}({arguments}):\n    {function}_rows_{dtype}({fixed[0]}, {fixed[1]}, {arguments})\n"
+            arguments = ", ".join(found[f"{function}_rows_{dtype}"][len(fixed) :])
+            entries += f"\n\ndef {name}_{dtype}({arguments}):\n    {function}_rows_{dtype}({', '.join(map(str, fixed))}, {arguments})\n"
     return entries
 
 
@@ -496,11 +496,13 @@ CUDA_ROWS = {
     "log_softmax_backward": ("backward", 1),
     "cross_entropy": ("cross_entropy", False),
     "cross_entropy_dense": ("cross_entropy", True),
+    "focal_cross_entropy": ("focal",),
 }
 CUDA_LINES = "multi_margin_1 crammer_singer_1 cosine_2 entropy_1 entropy_of_logits_1 brier_1 norm_2 norm_3 norm_p_2 norm_p_3".split()
-# kernel -> (row function, its first two arguments)
+# kernel -> (row function, its first arguments)
 CUDA_ENTRIES = {f"{name}{'_long' * long}": (*entry, not long) for name, entry in CUDA_ROWS.items() for long in (False, True)}
 CUDA_ENTRIES |= {name: ("line", name[:-2].upper(), name[-1]) for name in CUDA_LINES}
+CUDA_ENTRIES |= {name: ("first", name.upper()) for name in ("hardmax", "maxout", "maxout_backward")}
 
 
 def cuda_loop(loop, dtype):
@@ -636,7 +638,7 @@ def generate(formulas):
     loops = [(loop, d) for fs in registry.values() for f in fs for loop in loops_of(f) for d in DTYPES]
     numba_functions = "".join(numba_function(*t[:3]) for t in translated)
     known = {f.base: [g for g in formulas if g.base == f.base] for f in formulas}
-    cuda_kernels = kernels_of("cuda", "teams", "elementwise", "rows", "lines", "optim")
+    cuda_kernels = kernels_of("cuda", "teams", "elementwise", "rows", "lines", "axes", "optim")
     return {
         "registry.py": registry_text(registry, known),
         "formulas.pxi": CYTHON_HEADER

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def same(got, want, limit, what, size=0.0):
     """
     if isinstance(want, tuple):
         for k, (a, b) in enumerate(zip(got, want, strict=True)):
-            same(a, b, limit, f"{what}[{k}]", size)
+            same(a, b, limit, f"{what}[{k}]", size[k] if isinstance(size, tuple) else size)
         return
     want = np.asarray(want)
     assert (got.dtype, got.shape) == (want.dtype, want.shape)
@@ -111,10 +112,10 @@ def chosen_rows():
     return [replace(s, shape=shapes[k % 3]) for k, s in enumerate(rows)] + [replace(s, shape=shapes[1]) for s in rows if s.option == "plain"]
 
 
-SUPPORTED = "softmax", "log_softmax", "logsumexp", "cross_entropy", "nll_loss"
+SUPPORTED = "softmax", "log_softmax", "logsumexp", "softmin", "hardmax", "cross_entropy", "focal_cross_entropy", "nll_loss"
 OPTIONS = {
     "plain", "mask", "both_weights_and_mask", "last_axis", "z_loss", "smooth", "row_mask", "keepdims", "all_of_nll", "all_of_indices",
-    "all_of_probabilities",
+    "all_of_probabilities", "all_of_focal",
 }  # fmt: skip
 
 
@@ -158,13 +159,26 @@ def test_rows(scenario, no_copies):
             g = arguments[0][::-1].copy()
             same(no_copies.host(no_copies(f.backward, g, want, **keywords)), f.backward(g, want, **keywords), limit, "backward", np.abs(g).max())
         return
+    cancels = 0.25 if scenario.case.name == "focal_cross_entropy" else 0.0       # its second derivatives change their sign
     for method, reduction in (("value_grad_hess", "mean"), ("value_and_grad", "none")):
         call = getattr(f, method)
         got = no_copies(call, *arguments, reduction=reduction, **keywords)
-        same(no_copies.host(got), call(*arguments, reduction=reduction, **keywords), limit, method)
+        same(no_copies.host(got), call(*arguments, reduction=reduction, **keywords), limit, method, (0.0, 0.0, cancels))
     a, b = f.partial(*map(to_device, arguments), **{k: to_device(v) for k, v in keywords.items()}), f.partial(*arguments, **keywords)
     assert a.count == b.count
     np.testing.assert_allclose((a.loss_sum, a.weight_sum), (b.loss_sum, b.weight_sum), rtol=1e-5)
+
+
+@on_a_device
+@pytest.mark.parametrize("scenario", chosen("several"), ids=lambda s: s.id)
+def test_functions_of_several_elements(scenario, dtype, no_copies, rng):
+    f = scenario.case.function
+    arguments, keywords = scenario.call(dtype)
+    keywords.pop("rng", None)
+    value = f(*arguments, **keywords)
+    same(no_copies.host(no_copies(f, *arguments, **keywords)), value, 4, "value")
+    g = rng.standard_normal(value.shape).astype(dtype)
+    same(no_copies.host(no_copies(f.backward, g, *arguments, **keywords)), f.backward(g, *arguments, **keywords), 4, "backward")
 
 
 @on_a_device
@@ -362,6 +376,10 @@ class TestErrors:
             fl.logsumexp(x, 1, return_sign=True)
         with pytest.raises(NotImplementedError, match="ctc_loss"):
             fl.ctc_loss(x, x, [1], [1])
+        with pytest.raises(NotImplementedError, match="far is a custom loss"):
+            fl.custom_loss("def far(x, y):\n    return abs(x - y)\n")(x, x)
+        with pytest.raises(NotImplementedError, match="rng=None"):
+            fl.rrelu(x, rng=np.random.default_rng(0))
 
     def test_scalars_and_scalar_masks(self, no_copies):
         x = np.arange(-2.0, 2)
@@ -417,6 +435,16 @@ class TestErrors:
 
 @on_a_device
 class TestArrays:
+    def test_numbers_for_arrays(self, no_copies, rng):
+        """A Python number stands for a 0-d array wherever one may."""
+        x = rng.standard_normal((3, 4))
+        calls = ((fl.cross_entropy, (x[0], 2), {}), (fl.binary_cross_entropy_with_logits, (x, 1.0, 2.0), {}), (fl.brier_score, (np.abs(x[0]) / 9, 2), {}),
+                 (fl.mse_loss.grad, (x, 1.0), {"reduction": "none", "upstream": 2.0}), (fl.relu.backward, (x, 2.0), {}))
+        for f, arguments, keywords in calls:
+            same(no_copies.host(no_copies(f, *arguments, **keywords)), f(*arguments, **keywords), 8, f)
+        with pytest.raises(TypeError, match="out is a float; it must be on the device"):
+            fl.mse_loss(to_device(x), 1.0, out=3.0)
+
     def test_in_place(self, no_copies):
         x, target = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32), np.arange(5) % 3
         device, labels = to_device(x), to_device(target)
@@ -432,6 +460,42 @@ class TestArrays:
         half = x.astype(np.float16)
         same(no_copies.host(no_copies(fl.log_softmax, half, 1)), fl.log_softmax(half, 1), 1, "half")
         same(no_copies.host(no_copies(fl.mse_loss.value_and_grad, half, half[::-1].copy())), fl.mse_loss.value_and_grad(half, half[::-1]), 1, "half")
+
+    def test_bfloat16(self, no_copies):
+        """Computed in float32 and rounded to nearest, as on the CPU."""
+        bfloat16 = oracle("ml_dtypes").bfloat16
+        x = np.array([[0.1, -3.0, 1e-39, 3.39e38], [np.nan, np.inf, -0.0, 1.0039]], np.float32).astype(bfloat16)
+        for f, arguments in ((fl.linear, (x,)), (fl.softmax, (x, 1)), (fl.mse_loss, (x, x[::-1].copy())), (fl.relu, (x.T,))):
+            got, want = no_copies.host(no_copies(f, *arguments)), np.asarray(f(*arguments))
+            assert got.dtype == want.dtype == bfloat16
+            np.testing.assert_array_equal(got.astype(np.float32), want.astype(np.float32))
+        param, grad = np.ones(4, np.float32), x[0]
+        device = to_device(param)
+        fl.optim.SGD(device, lr=0.5).step(to_device(grad))
+        fl.optim.SGD(param, lr=0.5).step(grad)
+        np.testing.assert_array_equal(device.copy_to_host(), param)
+
+    @pytest.mark.skipif(not SIMULATED, reason="only the simulator's memory is what NumPy can export")
+    def test_dlpack_alone(self, rng):
+        """Memory of the simulator in the words of DLPack, on a device by what it says."""
+        oracle("cuda.core")
+
+        class Array:
+            def __init__(self, device):
+                self.memory, self.dtype = device, device.dtype
+
+            def __dlpack_device__(self):
+                return 2, 0
+
+            def __dlpack__(self, **options):
+                place = dict(self.memory.__array_interface__)
+                return np.asarray(SimpleNamespace(__array_interface__=place)).__dlpack__()
+
+        x = rng.standard_normal((3, 4))
+        device = to_device(x)
+        fl.optim.SGD(Array(device), lr=0.5).step(Array(to_device(x)))
+        same(device.copy_to_host(), x / 2, 1, "param")
+        same(fl.softmax(Array(device), 1).copy_to_host(), fl.softmax(x / 2, 1), 8, "softmax")
 
     def test_empty(self, no_copies):
         x, target = np.zeros((0, 3), np.float32), np.zeros(0, int)

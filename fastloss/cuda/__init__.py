@@ -3,11 +3,12 @@
 from .._activation import Activation
 from .._lines import LineLoss, RowFunction
 from .._loss import ElementwiseLoss, RowLoss
-from ..softmax import log_softmax, logsumexp, softmax
+from ..activations import crelu, glu, maxout, rrelu
+from ..softmax import hardmax, log_softmax, logsumexp, softmax, softmin
 
 try:
     from ._arrays import Device, check
-    from ._functions import activation, softmax_family
+    from ._functions import activation, halves, leaky, maxout_groups, softmax_family
     from ._losses import loss, of_rows
     from ._optim import Memory, clip_grad_norm
 except ImportError as missing:
@@ -16,7 +17,8 @@ except ImportError as missing:
 __all__ = ["Memory", "call", "check", "clip_grad_norm"]
 
 KINDS = {Activation: activation, ElementwiseLoss: loss, RowLoss: loss, LineLoss: loss, RowFunction: of_rows}
-FUNCTIONS = {softmax: softmax_family, log_softmax: softmax_family, logsumexp: softmax_family}
+FUNCTIONS = dict.fromkeys((softmax, log_softmax, logsumexp, softmin, hardmax), softmax_family)
+FUNCTIONS |= {glu: halves, crelu: halves, maxout: maxout_groups, rrelu: leaky}
 
 
 def call(function, method, args, kwargs):

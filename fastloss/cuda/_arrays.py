@@ -12,16 +12,17 @@ from .._lines import NO_INDEX
 from ..kernels import cuda as kernels
 
 F64, I64 = np.dtype(np.float64), np.dtype(np.int64)
+NUMBERS = bool | int | float | np.generic
 
 
 # Libraries: who allocates, and on which stream
 
 
 class NumbaArrays:
-    """Numba's device arrays, the simulator's, and whatever has `__cuda_array_interface__` alone."""
+    """Numba's device arrays, the simulator's, and whatever else says where it lies: results are Numba's."""
 
     def __init__(self, like):
-        self.stream = 0 if hasattr(like, "__cuda_ndarray__") else like.__cuda_array_interface__.get("stream") or 0
+        self.stream = getattr(like, "__cuda_array_interface__", {}).get("stream") or 0
 
     @staticmethod
     def empty(shape, dtype):
@@ -76,18 +77,42 @@ class _Memory:
 class View(np.ndarray):
     """The memory of a device array: address, shape, strides, dtype. Nobody may read it."""
 
+    far = True      # see _check.parameter
+
 
 def view(value):
     if hasattr(value, "__cuda_ndarray__"):
         interface = dict(value.__array_interface__)
         interface["data"] = (interface["data"][0] + kernels.FOREIGN, interface["data"][1])
-    else:
+    elif hasattr(value, "__cuda_array_interface__"):
         interface = dict(value.__cuda_array_interface__)
-        interface.pop("stream", None)
+    else:
+        interface = _by_dlpack(value)
     interface["version"] = 3
     if math.prod(interface["shape"]) == 0:
-        return np.empty(interface["shape"], interface["typestr"]).view(View)
-    return np.asarray(_Memory({key: interface[key] for key in ("data", "shape", "strides", "typestr", "version") if key in interface})).view(View)
+        seen = np.empty(interface["shape"], interface["typestr"])
+    else:
+        seen = np.asarray(_Memory({key: interface[key] for key in ("data", "shape", "strides", "typestr", "version") if key in interface}))
+    return (seen.view(_bfloat16()) if seen.dtype == np.dtype("V2") else seen).view(View)
+
+
+def _by_dlpack(value):
+    """What the array interface would say of an array that offers DLPack alone, ready on the default stream."""
+    try:
+        from cuda.core.utils import StridedMemoryView
+    except ImportError:
+        from cuda.core.experimental.utils import StridedMemoryView
+    seen = StridedMemoryView.from_dlpack(value, stream_ptr=1)
+    steps = seen.strides and tuple(step * seen.dtype.itemsize for step in seen.strides)
+    return {"data": (seen.ptr + kernels.FOREIGN, seen.readonly), "shape": seen.shape, "strides": steps, "typestr": seen.dtype.str}
+
+
+def _bfloat16():
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError as missing:
+        raise TypeError("an argument has dtype bfloat16, for which NumPy needs the package ml_dtypes") from missing
+    return bfloat16
 
 
 class Device:
@@ -110,8 +135,17 @@ class Device:
         return view(value)
 
     def view(self, name, value, boolean=False):
-        """A device array, or its View, as an array; a number as it is."""
-        if isinstance(value, bool | int | float | np.generic | View):
+        """A device array as an array; a number, put on the device."""
+        if not isinstance(value, NUMBERS):
+            return self.array(name, value, boolean)
+        number = _check.array(name, value, boolean=boolean)
+        seen = self.scratch((), number.dtype)
+        kernels.copy(None, seen, self.stream, fill=number.item())
+        return seen
+
+    def array(self, name, value, boolean=False):
+        """A device array, or its View, as an array."""
+        if isinstance(value, View):
             return _check.array(name, value, boolean=boolean)
         if not on_device(value):
             raise TypeError(f"{name} is a {type(value).__name__}; it must be on the device like the other arrays")
@@ -124,11 +158,7 @@ class Device:
         return _check.broadcast("where", self.boolean("where", value), shape)
 
     def boolean(self, name, value):
-        """A view of bools; False, or another scalar, becomes an array."""
-        if not on_device(value):
-            seen = self.scratch((), np.dtype(bool))
-            kernels.copy(None, seen, self.stream, fill=bool(_check.boolean(name, self.view(name, value, boolean=True))))
-            return seen
+        """A view of bools."""
         return _check.boolean(name, self.view(name, value, boolean=True))
 
     def empty(self, shape, dtype):
@@ -170,7 +200,7 @@ class Device:
         if out is None:
             result, seen = self.empty(shape, dtype)
         else:
-            result, seen = out, _check.out(label, self.view(label, out), shape, dtype)
+            result, seen = out, _check.out(label, self.array(label, out), shape, dtype)
         same = lambda a: (a.ctypes.data, a.shape, a.strides, a.dtype) == (seen.ctypes.data, seen.shape, seen.strides, seen.dtype)
         if seen.dtype == computed and seen.flags.c_contiguous and not any(np.may_share_memory(a, seen) and not same(a) for a in inputs):
             return result, seen

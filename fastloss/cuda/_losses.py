@@ -8,7 +8,8 @@ from .. import _check
 from .._lines import HingeLoss, Lines, fit_lines
 from .._loss import COMMON, METHODS, ElementwiseLoss, Options, Partial
 from ..kernels import cuda as kernels
-from ._arrays import F64, I64, View, address, code_of, domain_code, report, rows_of, strided, view
+from ..kernels._generated.registry import LOSSES
+from ._arrays import F64, I64, NUMBERS, View, address, code_of, domain_code, report, rows_of, strided, view
 
 MODES = {method: mode for mode, method in METHODS.items()}
 
@@ -20,8 +21,7 @@ def loss(device, function, method, args, kwargs):
         raise ValueError("upstream multiplies the gradients of single losses; it needs reduction='none'")
     terms = function._function(*map(device.seen, args), **{name: device.seen(value) for name, value in kwargs.items()})
     if isinstance(function, HingeLoss):
-        arrays = [device.view(name, a, boolean=True) for name, a in terms.arrays.items()]
-        if function.of_classes(*map(_check.form, arrays)):
+        if function.of_classes(*map(_check.form, terms.arrays.values())):
             terms = function.lines(terms.arrays["input"], terms.arrays["target"])
     run = lines if isinstance(terms, Lines) else _elementwise if isinstance(function, ElementwiseLoss) else _row_loss
     return run(device, function, mode, terms, options)
@@ -72,9 +72,12 @@ def _elementwise(device, function, mode, terms, options):
     """As ElementwiseLoss._run, on the device."""
     _check.reduction(options.reduction, function._reductions)
     given, names = terms.arrays, function._inputs
-    arrays = {name: device.view(name, a, boolean=name not in names) for name, a in given.items()}
+    held = {name: isinstance(a, NUMBERS) for name, a in given.items()}
+    arrays = {name: (_check.array if held[name] else device.array)(name, a, boolean=name not in names) for name, a in given.items()}
     x = arrays[names[0]]
     shape, formula = x.shape, terms.formula or function.__name__
+    if formula not in LOSSES:
+        raise NotImplementedError(f"{function.__name__} is a custom loss, which takes no arrays on a CUDA device")
     dtype, result_dtype = _check.working_dtype(x, *(arrays[name] for name in names[1:] if not isinstance(given[name], float | int)))
     fitted = {name: a if a is x else function._fits.get(name, _check.same_shape)(name, a, shape) for name, a in arrays.items()}
     of_rows = function._of_rows and x.ndim > 0
@@ -108,9 +111,8 @@ def _elementwise(device, function, mode, terms, options):
     for name, a in fitted.items():
         codes.append(domain_code(function, name, function._domains[name]) if name in function._domains else 0)
         low, high, ends = function._domains[name].bounds if name in function._domains else (-math.inf, math.inf, False)
-        held = isinstance(given[name], bool | int | float | np.generic)
-        numbers += [float(given[name]) if held else 0.0, *map(float, (high, low) if ends else (low, high))]
-    operands = [(0, 1, 0) if isinstance(given[name], bool | int | float | np.generic) else as_operand(a) for name, a in fitted.items()]
+        numbers += [float(given[name]) if held[name] else 0.0, *map(float, (high, low) if ends else (low, high))]
+    operands = [(0, 1, 0) if held[name] else as_operand(a) for name, a in fitted.items()]
     scale = 1.0 / (number * per) if number and x.size else 0.0
     if divisor is not None:
         scale = 1.0 / per
@@ -215,8 +217,6 @@ def _row_loss(device, function, mode, terms, options):
     inputs = [a for a in (x, target, weight, rows, mask, upstream) if a is not None]
     outputs = Outputs(device, mode, options, [x.shape], result_dtype, dtype, inputs, shape)
 
-    if terms.gamma:
-        raise NotImplementedError(f"{function.__name__} takes no gamma other than 0 for arrays on a CUDA device")
     classes = None if dense else device.contiguous(target, I64)
     class_weight = None if weight is None else device.contiguous(weight, dtype)
     per_row = *device.operand(rows, dtype), *device.operand(mask, np.dtype(bool))
@@ -232,9 +232,9 @@ def _row_loss(device, function, mode, terms, options):
     if x.size:
         head = (address(classes), ignore, address(class_weight))
         if function._kernel == "cross_entropy":
-            kernel = "cross_entropy_dense" if dense or terms.smoothing else "cross_entropy"
+            kernel = "focal_cross_entropy" if terms.gamma else "cross_entropy_dense" if dense or terms.smoothing else "cross_entropy"
             kernels.rows(kernel, x_rows.shape, dtype, device.stream, *strided(x_rows), *strided(q_rows), *head, *common,
-                         float(terms.smoothing), float(terms.z_loss), 1.0)
+                         float(terms.smoothing), float(terms.gamma or terms.z_loss), 1.0)
         else:
             kernels.rows("nll_loss", x_rows.shape, dtype, device.stream, *strided(x_rows), *head, *common, 1.0, entries=False)
     return _end_rows(outputs, dtype, losses, n_rows if x.size else 0, totals, divisor)

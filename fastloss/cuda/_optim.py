@@ -49,7 +49,7 @@ class Memory(Device):
         return Memory([self._first])
 
     def writable(self, array, name):
-        return _check.writable(self.view(name, array), name)
+        return _check.writable(self.array(name, array), name)
 
     @staticmethod
     def order(array):
@@ -78,7 +78,7 @@ class Memory(Device):
     def host(self, seen):
         return self.library.host(self._arrays[id(seen)])
 
-    def array(self, seen):
+    def original(self, seen):
         return self._arrays[id(seen)]
 
     def gradient(self, grad, name, shape, dtype, order):
@@ -111,7 +111,7 @@ class Memory(Device):
 def clip_grad_norm(grads, names, max_norm, norm_type, error_if_nonfinite):
     """`fl.optim.clip_grad_norm`; the norm is a 0-d array on the device, which nothing waits for but error_if_nonfinite."""
     memory = Memory(grads)
-    views = [_check.writable(memory.view(name, grad), name, halves=True) for grad, name in zip(grads, names, strict=True)]
+    views = [_check.writable(memory.array(name, grad), name, halves=True) for grad, name in zip(grads, names, strict=True)]
     flat, back = [], []
     for seen in views:
         wide = np.dtype(np.float64 if seen.itemsize == 8 else np.float32)

@@ -237,7 +237,7 @@ class Optimizer:
     @property
     def ema(self):
         """The averaged parameters, structured as the parameters; None without ``ema=``."""
-        averages = self._state.get("ema") and list(map(self._memory.array, self._state["ema"]))
+        averages = self._state.get("ema") and list(map(self._memory.original, self._state["ema"]))
         if averages is None or self._keys is None:
             return averages and averages[0]
         return dict(zip(self._keys, averages)) if isinstance(self._keys, list) else averages

@@ -60,7 +60,7 @@ class Host:
         return flat.copy()
 
     @staticmethod
-    def array(view):
+    def original(view):
         """The caller's array of a state."""
         return view
 
