@@ -65,7 +65,8 @@ def load_kept_T(x, step, start, n_classes, team, kept):
 def exp_below_T(x, top):
     """UP exp(x - top), or -1 for the maximum."""
     hi, lo = exact_difference_T(x, top)
-    return select(x == top, T(-1), _exp_split_up_T(hi, lo))
+    e = _exp_down_T(maximum(hi, -_far_T()), lo)
+    return select(x == top, T(-1), select(hi < -_far_T(), T(0), e))
 
 
 @inline
