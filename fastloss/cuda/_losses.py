@@ -21,7 +21,7 @@ def loss(device, function, method, args, kwargs):
         raise ValueError("upstream multiplies the gradients of single losses; it needs reduction='none'")
     terms = function._function(*map(device.seen, args), **{name: device.seen(value) for name, value in kwargs.items()})
     if isinstance(function, HingeLoss):
-        if function.of_classes(*map(_check.form, terms.arrays.values())):
+        if function.of_classes(*(_check.form(name, a) for name, a in terms.arrays.items())):
             terms = function.lines(terms.arrays["input"], terms.arrays["target"])
     run = lines if isinstance(terms, Lines) else _elementwise if isinstance(function, ElementwiseLoss) else _row_loss
     return run(device, function, mode, terms, options)
