@@ -195,9 +195,10 @@ class AdaptiveLayer(NamedTuple):
             tails.append((down, up))
         bias = None if head_bias is None else check.exact_shape("head_bias", check.array("head_bias", head_bias), head.shape[:1])
         dtype, result_dtype = check.working_dtype(x, head, *itertools.chain(*tails), *([] if bias is None else [bias]))
-        head, bias = head.astype(dtype, copy=False), None if bias is None else bias.astype(dtype, copy=False)
-        tails = [tuple(a.astype(dtype, copy=False) for a in pair) for pair in tails]
-        return cls(x.astype(dtype, copy=False).reshape(math.prod(x.shape[:-1]), features), head, tails, [*cutoffs, cutoffs[-1] + len(tails[-1][1])], bias,
+        # contiguous: a matrix product of other strides may add in another order
+        head, bias = check.contiguous(head, dtype), None if bias is None else check.contiguous(bias, dtype)
+        tails = [tuple(check.contiguous(a, dtype) for a in pair) for pair in tails]
+        return cls(check.contiguous(x, dtype).reshape(math.prod(x.shape[:-1]), features), head, tails, [*cutoffs, cutoffs[-1] + len(tails[-1][1])], bias,
                    x.shape[:-1], result_dtype)
 
     def targets(self, target):
