@@ -162,7 +162,7 @@ def distance_T(whole, x, y, n_classes, team, parts, p, eps):
         top = top_of(top, missing, team, parts)
     for c in range(cuda.threadIdx.x, n_classes, team):
         d = f64(x[c]) - f64(y[c]) + eps
-        total += _term_f64(d, p) if whole else _power_f64(_ratio_f64(d, top), p)
+        total += _term_f64(d, p) if whole else _ratio_power_f64(_ratio_f64(d, top), p)
     total = add_up(total, team, parts)
     if whole:
         norm = total if p == 1.0 else sqrt(total)
