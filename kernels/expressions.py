@@ -272,7 +272,7 @@ def expression(node, args):
         case "tanh_slope", (x,):
             return f"tanh_({x})"
         case "erf_slope", (x,):
-            return f"1.1283791670955126 * (_bell_up(min(abs({x}), 64.0), 1.0) * _down())"
+            return f"1.1283791670955126 * (_bell_up(min(abs({x}), _bell_end()), 1.0) * _down())"
         case "power", (x, _):
             return power(x, args[1], node.args[1].value)
         case op, (a, b):

@@ -575,7 +575,7 @@ CALLED = {
     **dict.fromkeys(("exp", "expm1", "log", "log1p", "tanh", "erf", "_sign"), (("real",), "real")),
     "tanh_": (("real",), ("real", "real")),
     "_bell_up": (("real", "real"), "real"),
-    "_down": ((), "real"),
+    **dict.fromkeys(("_bell_end", "_down"), ((), "real")),
     "power": (("real", "real"), "real"),
 }
 CUSTOM_HEADER = NOTICE + """

@@ -5,6 +5,7 @@ import math
 import sys
 
 import numpy as np
+from numba import cuda
 
 from .. import _check
 from .._dispatch import on_device
@@ -33,7 +34,7 @@ class NumbaArrays:
 
     @staticmethod
     def device(array):
-        return kernels.to_device(array)
+        return cuda.to_device(array)
 
 
 class CupyArrays:

@@ -13,9 +13,9 @@ from .._generated import cuda_formulas
 from . import copies
 from .primitives import FOREIGN, KEEP_f32, KEEP_f64, SIMULATED, WARP
 
-__all__ = ["FOREIGN", "THREADS", "available", "blocks_for", "copy", "device_array", "launch", "loop", "padded", "put", "rows", "synchronize", "to_device"]
+__all__ = ["FOREIGN", "THREADS", "available", "blocks_for", "copy", "device_array", "launch", "loop", "padded", "put", "rows", "synchronize"]
 
-available, device_array, synchronize, to_device = cuda.is_available, cuda.device_array, cuda.synchronize, cuda.to_device
+available, device_array, synchronize = cuda.is_available, cuda.device_array, cuda.synchronize
 
 THREADS = 4 if SIMULATED else 256
 MOST_BLOCKS = 2 if SIMULATED else 1024  # of a loop over elements: so many pairs end a sum
