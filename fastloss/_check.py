@@ -195,6 +195,13 @@ def axis(value, ndim):
     return value % ndim
 
 
+def class_axis(x, value):
+    """The axis of classes; of a single row it is the only one."""
+    if x.ndim == 0:
+        raise ValueError("input has shape (); it must have an axis of classes")
+    return 0 if x.ndim == 1 and value == 1 else axis(value, x.ndim)
+
+
 REDUCTIONS = ("mean", "sum", "none")
 
 

@@ -464,9 +464,7 @@ class RowLoss(_Methods, CrossEntropyCalls):
     def _run(self, mode, terms, options):
         check.reduction(options.reduction)
         x = check.array("input", terms.input)
-        if x.ndim == 0:
-            raise ValueError("input has shape (); it must have an axis of classes")
-        axis = 0 if x.ndim == 1 and terms.axis == 1 else check.axis(terms.axis, x.ndim)
+        axis = check.class_axis(x, terms.axis)
         dtype, result_dtype = check.working_dtype(x)
         rows = row_arguments(terms, options, x.shape, axis, dtype, self._dense)
         results = Results(mode, options, [x.shape], result_dtype, [terms.input, terms.target, terms.weight, options.sample_weight, options.upstream],

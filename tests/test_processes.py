@@ -183,32 +183,19 @@ print("fine")
             "fl.mse_loss(many, 0.0)", "fl.logsumexp(many, axis=1)", "fl.cross_entropy(many, first)",
             "fl.multi_margin_loss(many, first)", "fl.pairwise_distance(many, many)",
             "fl.gelu(odd, out=one)", "fl.tanh.backward(many, odd, out=one)",
+            "fl.logsumexp(row, axis=1)", "fl.focal_cross_entropy(row, [0])",
         ],
     )
-    def test_control_c_ends_a_long_call(self, call, prints):
+    def test_control_c_ends_a_long_call(self, backend, call, prints):
         """The call would take an hour; the interrupt ends it, and fastloss works afterwards."""
-        prints("interrupted", f"""
-import signal
-work()
-many = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))
-odd, one = (np.lib.stride_tricks.as_strided(np.ones(1, kind), many.shape, (0, 0)) for kind in (">f4", "f4"))
-first = np.zeros(1 << 20, int)
-threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-try:
-    {call}
-except KeyboardInterrupt:
-    assert fl.softmax(np.zeros(2)).tolist() == [0.5, 0.5]
-    print("interrupted")
-""")
-
-    @POSIX
-    @pytest.mark.parametrize("call", ["fl.logsumexp(row, axis=1)", "fl.focal_cross_entropy(row, [0])"])
-    def test_control_c_ends_a_long_row(self, backend, call, prints):
-        if backend == "numba":
+        if backend == "numba" and "(row" in call:
             pytest.skip("Numba's kernels look for interrupts between rows")
         prints("interrupted", f"""
 import signal
-row = np.broadcast_to(np.float32(1), (1, 1 << 40))
+work()
+many, row = (np.broadcast_to(np.float32(1), shape) for shape in ((1 << 20, 1 << 20), (1, 1 << 40)))
+odd, one = (np.lib.stride_tricks.as_strided(np.ones(1, kind), many.shape, (0, 0)) for kind in (">f4", "f4"))
+first = np.zeros(1 << 20, int)
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     {call}

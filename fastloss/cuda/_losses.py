@@ -197,9 +197,7 @@ def _row_loss(device, function, mode, terms, options):
     """As RowLoss._run, on the device."""
     _check.reduction(options.reduction)
     x = device.view("input", terms.input)
-    if x.ndim == 0:
-        raise ValueError("input has shape (); it must have an axis of classes")
-    axis = 0 if x.ndim == 1 and terms.axis == 1 else _check.axis(terms.axis, x.ndim)
+    axis = _check.class_axis(x, terms.axis)
     dtype, result_dtype = _check.working_dtype(x)
     n_classes, shape = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
     n_rows, ignore = math.prod(shape), terms.ignore_index

@@ -217,7 +217,7 @@ cdef inline void choose_unit(Stats* st, Unit* unit, const real* like) noexcept n
         top[l] = s + v * s
     if real is float:
         for l in range(LANES):
-            magic[l] += <double> _unit_bits_f32() - _unit_bits_f64()
+            magic[l] += <double> _bias_f32() - _bias_f64()
             low[l] += _unit_reach_f64() - <double> _unit_reach_f32()
     memcpy(unit.base, base, sizeof(base))
     memcpy(unit.magic, magic, sizeof(base))

@@ -115,10 +115,7 @@ def focal_rows_T(
     y, share, used = target_row_T(row, target, n_classes, ignore_index, rows, rows_each, rows_period, mask, mask_each, mask_period)
     factor = factor_of(scale, divisor)
     if not used or factor == 0.0:
-        if cuda.threadIdx.x == 0:
-            store_loss_T(losses, value, row, 0.0)
-        clear_row_T(grad, row, inner, grad_outer, grad_step, grad_inner, n_classes)
-        clear_row_T(hess, row, inner, hess_outer, hess_step, hess_inner, n_classes)
+        leave_out_T(losses, value, row, inner, grad, grad_outer, grad_step, grad_inner, hess, hess_outer, hess_step, hess_inner, n_classes)
         return
     if y < 0:
         y, share = i64(0), nan

@@ -259,6 +259,15 @@ def store_loss_T(losses, value, row, loss):
 
 
 @inline
+def leave_out_T(losses, value, row, inner, grad, grad_outer, grad_step, grad_inner, hess, hess_outer, hess_step, hess_inner, n_classes):
+    """A row that does not count: its loss and derivatives are 0."""
+    if cuda.threadIdx.x == 0:
+        store_loss_T(losses, value, row, 0.0)
+    clear_row_T(grad, row, inner, grad_outer, grad_step, grad_inner, n_classes)
+    clear_row_T(hess, row, inner, hess_outer, hess_step, hess_inner, n_classes)
+
+
+@inline
 def spread_row_T(x, x_step, q, q_step, indexed, smoothing, n_classes, class_weight, top, team, parts):
     """spread and stretch; a share of 0 counts 0, even against an infinite logit."""
     spread, spread_low, stretch, stretch_low = 0.0, 0.0, 0.0, 0.0
@@ -285,10 +294,7 @@ def cross_entropy_rows_T(
     y, share, used = target_row_T(row, target, n_classes, ignore_index, rows, rows_each, rows_period, mask, mask_each, mask_period)
     factor = factor_of(scale, divisor)
     if not used or factor == 0.0:
-        if cuda.threadIdx.x == 0:
-            store_loss_T(losses, value, row, 0.0)
-        clear_row_T(grad, row, inner, grad_outer, grad_step, grad_inner, n_classes)
-        clear_row_T(hess, row, inner, hess_outer, hess_step, hess_inner, n_classes)
+        leave_out_T(losses, value, row, inner, grad, grad_outer, grad_step, grad_inner, hess, hess_outer, hess_step, hess_inner, n_classes)
         return
     if y < 0:
         y, share = i64(0), nan

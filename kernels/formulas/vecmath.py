@@ -14,13 +14,27 @@ atanh, as in Tang 1990. The polynomials are our own.
 # Powers of two. Adding 1.5 * 2^23 (1.5 * 2^52) to an integral value leaves it in the low bits.
 
 
-def _pow2_f32(n, k):
-    """2^(n + k) for integral n, k with n + k in [-126, 127]."""
-    return from_bits(bits(n + (12583039.0 + k)) << 23)
+def _bias_f32():
+    """What, added to an integral value, leaves that power of two's exponent in the low bits."""
+    return 12583039.0
 
 
-def _pow2_f64(n, k):
-    return from_bits(bits(n + (6755399441056767.0 + k)) << 52)
+def _bias_f64():
+    return 6755399441056767.0
+
+
+def _power_of_f32(t):
+    """The power of two whose exponent stands in the low bits of t."""
+    return from_bits(bits(t) << 23)
+
+
+def _power_of_f64(t):
+    return from_bits(bits(t) << 52)
+
+
+def _pow2(n, k):
+    """2^(n + k) for integral n, k where that is a normal number."""
+    return _power_of(n + (_bias() + k))
 
 
 def _times_pow2_f32(p, n):
@@ -170,15 +184,6 @@ def exp_split(hi, lo):
 # numbers, (1 + v) s is not rounded before it meets its factor.
 
 
-def _unit_bits_f32():
-    """The biased exponent of 2^64 in the low bits of a float."""
-    return 12583103.0
-
-
-def _unit_bits_f64():
-    return 6755399441056831.0
-
-
 def _unit_reach_f32():
     """exp(x - m) counts as 0 this far below the maximum m; products with factors below 2^30 are 0 there, too."""
     return 130.0
@@ -189,9 +194,9 @@ def _unit_reach_f64():
 
 
 def _unit_of(m):
-    """The power k of two nearest to exp(m), |m| <= 1536, as magic = bits - k; and where exp(x) 2^-k is 0."""
+    """The power k of two nearest to exp(m), |m| <= 1536, as magic = bias + 64 - k; and where exp(x) 2^-k is 0."""
     k = rint(m * 1.4426950408889634)
-    return _unit_bits() - k, k * 0.6931471805599453 - _unit_reach()
+    return (_bias() + 64) - k, k * 0.6931471805599453 - _unit_reach()
 
 
 def _unit_ln2_f32():
@@ -201,14 +206,6 @@ def _unit_ln2_f32():
 
 def _unit_ln2_f64():
     return _ln2()
-
-
-def _unit_pow2_f32(t):
-    return from_bits(bits(t) << 23)
-
-
-def _unit_pow2_f64(t):
-    return from_bits(bits(t) << 52)
 
 
 def _exp_quadratic_f32(r):
@@ -230,16 +227,7 @@ def exp_unit(x, magic, low):
     high, ln2_low = _unit_ln2()
     r = (x - n * high) - n * ln2_low
     v = r + r * r * _exp_quadratic(r)
-    return select(x < low, 0.0, v), select(x < low, 0.0, _unit_pow2(t))
-
-
-def _bias_f32():
-    """What, added to an integral value, leaves that power of two's exponent in the low bits."""
-    return 12583039.0
-
-
-def _bias_f64():
-    return 6755399441056767.0
+    return select(x < low, 0.0, v), select(x < low, 0.0, _power_of(t))
 
 
 def _exp_scaled(hi, lo, k):
@@ -249,7 +237,7 @@ def _exp_scaled(hi, lo, k):
     n = t - magic
     high, low = _ln2()
     r = (hi - n * high) + (lo - n * low)
-    return r + r * r * _exp_quadratic(r), _unit_pow2(t)
+    return r + r * r * _exp_quadratic(r), _power_of(t)
 
 
 def _exp_down(hi, lo):

@@ -189,7 +189,7 @@ def choose_units_T(n, top, base, magic, low, unit):
         k, reach = _unit_of_f64(center - away)
         v, s = exp_unit_f64(center - away, k, reach)
         unit[l] = s + v * s + (m - m)
-        base[l], magic[l] = T(away), T(k + (f64(_unit_bits_T()) - _unit_bits_f64()))
+        base[l], magic[l] = T(away), T(k + (f64(_bias_T()) - _bias_f64()))
         low[l] = T(reach + (_unit_reach_f64() - f64(_unit_reach_T())))
 
 
