@@ -4,19 +4,24 @@ The Geman-McClure loss is not among the built-in ones. Its gradient and second d
 weighted least-squares step with the second derivative's positive part gives a handful of iterations.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 import fastloss as fl
 
+Array = NDArray[np.floating[Any]]
+
 
 @fl.custom_loss
-def geman_mcclure(x, y, scale=1.0):
+def geman_mcclure(x: Any, y: Any, scale: float = 1.0) -> Any:
     """t^2 / (1 + t^2), t = (x - y) / scale: what is far away counts as 1, however far."""
     t = (x - y) / scale
     return t**2 / (1 + t**2)
 
 
-def fit(design, y, loss, steps=30, **params):
+def fit(design: Array, y: Array, loss: Any, params: dict[str, float], steps: int = 30) -> Array:
     """Newton's method on the mean loss of design @ w, from least squares; return w."""
     w = np.linalg.lstsq(design, y, rcond=None)[0]
     for _ in range(steps):
@@ -26,7 +31,7 @@ def fit(design, y, loss, steps=30, **params):
     return w
 
 
-def main(n=20_000, seed=0):
+def main(n: int = 20_000, seed: int = 0) -> dict[str, float]:
     """Fit a line to points a fifth of which are far off; return the errors of both slopes."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(-1, 1, n)
@@ -36,7 +41,7 @@ def main(n=20_000, seed=0):
     design = np.stack([x, np.ones(n)], axis=1)
     errors = {}
     for name, loss, params in (("least squares", fl.mse_loss, {}), ("Geman-McClure", geman_mcclure, {"scale": 0.5})):
-        w = fit(design, y, loss, **params)
+        w = fit(design, y, loss, params)
         errors[name] = abs(w[0] - 2)
         print(f"{name:14} slope {w[0]:.3f} (2), intercept {w[1]:.3f} (1)")
     return errors

@@ -4,16 +4,19 @@ Each block of rows gives its part of the loss and of the layer's gradient, X_blo
 the rows nor the logits are ever together in one place.
 """
 
+from typing import Any
+
 import dask
 import dask.array as da
 import numpy as np
 from dask.diagnostics import ProgressBar
 from distributed import Client, LocalCluster
+from numpy.typing import NDArray
 
 import fastloss as fl
 
 
-def data(rows, features, classes, chunk):
+def data(rows: int, features: int, classes: int, chunk: int) -> tuple[da.Array, da.Array]:
     """Rows around one centre for each class, made where they are needed; and the labels that they were made of."""
     rng = da.random.default_rng(0)
     labels = rng.integers(0, classes, rows, chunks=chunk)
@@ -22,7 +25,7 @@ def data(rows, features, classes, chunk):
     return noise + da.map_blocks(lambda y: centres[y], labels, new_axis=1, chunks=(labels.chunks[0], (features,)), dtype=np.float32), labels
 
 
-def train(x, y, classes, steps):
+def train(x: da.Array, y: da.Array, classes: int, steps: int) -> tuple[NDArray[np.float32], list[float]]:
     """Full batches with momentum; returns the layer and the losses."""
     layer = np.zeros((x.shape[1], classes), np.float32)
     optimizer = fl.optim.SGD([layer], lr=1.0, momentum=0.5)
@@ -35,7 +38,9 @@ def train(x, y, classes, steps):
     return layer, losses
 
 
-def main(rows=4_000_000, features=32, classes=5, steps=3, memory_limit="400MB"):
+def main(
+    rows: int = 4_000_000, features: int = 32, classes: int = 5, steps: int = 3, memory_limit: str | None = "400MB"
+) -> tuple[list[float], float]:
     """Train on two workers; with `memory_limit` None, in the threads of this process, with a progress bar."""
     x, y = data(rows, features, classes, chunk=100_000)
     print(f"{x.nbytes / 1e6:.0f} MB in {x.npartitions} blocks; a worker may use {memory_limit}")

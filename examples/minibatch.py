@@ -4,22 +4,27 @@ A softmax regression on scikit-learn's handwritten digits. What the three have i
 many rows a step sees.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import fastloss as fl
 
+Array = NDArray[np.float32]
+
 # rows of a step (None: all), learning rate, epochs
 LOOPS = {"batch": (None, 0.5, 100), "mini-batch": (32, 0.1, 20), "stochastic": (1, 0.005, 5)}
-RULES = {
+RULES: dict[str, dict[str, Any]] = {
     "plain": {},
     "momentum": {"momentum": 0.9},
     "Nesterov": {"momentum": 0.9, "nesterov": True},
 }
 
 
-def train(x, y, batch, epochs, seed=0, **settings):
+def train(x: Array, y: NDArray[np.int64], batch: int | None, epochs: int, seed: int = 0, **settings: Any) -> tuple[Array, Array]:
     """Return weights (features, 10) and biases (10,) after SGD with these settings."""
     w, b = np.zeros((x.shape[1], 10), np.float32), np.zeros(10, np.float32)
     optimizer = fl.optim.SGD([w, b], **settings)  # updates both in place
@@ -33,7 +38,7 @@ def train(x, y, batch, epochs, seed=0, **settings):
     return w, b
 
 
-def main():
+def main() -> dict[tuple[str, str], float]:
     """Train all nine and return their accuracies on the held-out quarter of the images."""
     images, labels = load_digits(return_X_y=True)
     images = (images / 16).astype(np.float32)

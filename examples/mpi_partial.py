@@ -3,13 +3,18 @@
     mpiexec -n 4 python examples/mpi_partial.py
 """
 
+from typing import Any
+
 import numpy as np
 from mpi4py import MPI
+from numpy.typing import NDArray
 
 import fastloss as fl
 
+Array = NDArray[np.floating[Any]]
 
-def step(comm, x, y, layer):
+
+def step(comm: MPI.Comm, x: Array, y: NDArray[np.int64], layer: Array) -> tuple[float, Array]:
     """The mean loss over the rows of every process, and the gradient of the layer."""
     logits = x @ layer
     sums = fl.cross_entropy.partial(logits, y).to_array()
@@ -20,7 +25,7 @@ def step(comm, x, y, layer):
     return total.result("mean"), gradient / total.weight_sum
 
 
-def main(rows=1000, features=8, classes=3):
+def main(rows: int = 1000, features: int = 8, classes: int = 3) -> float:
     comm = MPI.COMM_WORLD
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((rows, features)), rng.integers(0, classes, rows)
@@ -29,7 +34,7 @@ def main(rows=1000, features=8, classes=3):
     mine = slice(comm.rank, None, comm.size)
     loss, gradient = step(comm, x[mine], y[mine], layer)
     expected, g = fl.cross_entropy.value_and_grad(x @ layer, y)
-    error = max(abs(loss - expected), np.abs(gradient - x.T @ g).max())
+    error = float(max(abs(loss - expected), np.abs(gradient - x.T @ g).max()))
     if comm.rank == 0:
         print(f"{comm.size} processes: mean loss {loss:.6f}; off by {error:.1e} from that of all rows together")
     return error

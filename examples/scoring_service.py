@@ -13,8 +13,10 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 import fastloss as fl
 
@@ -22,18 +24,19 @@ import fastloss as fl
 class Model:
     """gelu(x @ w1 + b1) @ w2 + b2, in the dtype of its weights."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path) -> None:
         with np.load(path) as file:
             self.w1, self.b1, self.w2, self.b2 = (file[name] for name in ("w1", "b1", "w2", "b2"))
 
-    def logits(self, rows):
+    def logits(self, rows: ArrayLike) -> NDArray[np.floating[Any]]:
         x = np.asarray(rows, self.w1.dtype)
         if x.ndim != 2 or x.shape[1] != len(self.w1):
             raise ValueError(f"rows has shape {x.shape}; it must be (N, {len(self.w1)})")
         hidden = x @ self.w1 + self.b1
-        return fl.gelu(hidden, out=hidden) @ self.w2 + self.b2
+        logits: NDArray[np.floating[Any]] = fl.gelu(hidden, out=hidden) @ self.w2 + self.b2
+        return logits
 
-    def score(self, rows, labels=None):
+    def score(self, rows: ArrayLike, labels: ArrayLike | None = None) -> dict[str, list[Any]]:
         """What the service answers: probabilities, and with labels the loss of each row."""
         logits = self.logits(rows)
         answer = {"probabilities": fl.softmax(logits, axis=1).tolist()}
@@ -45,11 +48,12 @@ class Model:
 class Handler(BaseHTTPRequestHandler):
     server: "Service"
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         try:
             if self.path != "/score":
                 raise ValueError(f"there is no {self.path}; rows are scored at /score")
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            answer: dict[str, Any]
             status, answer = 200, self.server.model.score(request["rows"], request.get("labels"))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             status, answer = 400, {"error": str(error)}
@@ -60,14 +64,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *arguments):
+    def log_message(self, *arguments: Any) -> None:
         """Nothing is printed per request."""
 
 
 class Service(ThreadingHTTPServer):
     """The server, on a free port of the loopback interface unless one is given: `serve_forever()` runs it."""
 
-    def __init__(self, model, port=0):
+    def __init__(self, model: Model, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.model = model
 
@@ -85,7 +89,7 @@ FIRST_SCORES = {
 }
 
 
-def compare():
+def compare() -> dict[str, tuple[float, ...]]:
     """Seconds and MB that a fresh process takes to its first score, by library."""
     found = {}
     for name, first in FIRST_SCORES.items():
@@ -95,7 +99,7 @@ def compare():
     return found
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--weights", type=Path, help="npz file with w1, b1, w2, b2")
     parser.add_argument("--port", type=int, default=8000)

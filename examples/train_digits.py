@@ -7,7 +7,7 @@ from sklearn.model_selection import train_test_split
 import fastloss as fl
 
 
-def main(epochs=20, hidden=128, batch=32, seed=0):
+def main(epochs: int = 20, hidden: int = 128, batch: int = 32, seed: int = 0) -> float:
     """Train and return the accuracy on the held-out quarter of the images."""
     images, labels = load_digits(return_X_y=True)
     images = (images / 16).astype(np.float32)

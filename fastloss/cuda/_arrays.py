@@ -269,7 +269,7 @@ def report():
     return report
 
 
-def check():
+def check() -> None:
     """Wait for the device and raise what calls since the last check have found in their arrays; their losses and gradients were NaN there.
 
     Raises
