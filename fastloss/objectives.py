@@ -13,7 +13,7 @@ import fastloss
 from . import _check as check
 from ._initial import constant
 from ._lines import BrierLoss, HingeLoss
-from ._loss import RowTerms
+from ._loss import ElementwiseLoss, RowTerms
 
 __all__ = ["catboost", "lightgbm", "xgboost"]
 
@@ -71,19 +71,19 @@ class _Objective:
             return check.whole_labels(y)
         return check.sign_labels(y) if self.public_name in SIGNED else y
 
-    def _fill(self, x, y, weight, grad, hess, classes_first=False):
-        """The derivatives of every row's own loss times its weight; classes_first: rows are columns."""
-        keywords = {"reduction": "sum", "sample_weight": weight, **self.params}
-        if classes_first:
-            keywords["axis"] = 0
-        floor = 1.0 if weight is None else weight[:, None] if x.ndim == 2 and not classes_first else weight
+    def _derivatives(self, x, y, weight, **axis):
+        """New arrays like x: the derivatives of every row's own loss times its weight; axis=0: rows are columns."""
+        own, floor = {"reduction": "sum", **axis, **self.params}, 1.0
+        if weight is not None:
+            floor = weight[:, None] if x.ndim == 2 and not axis else weight
+            if isinstance(self.loss, ElementwiseLoss):
+                return [np.multiply(a, floor, out=a) for a in self._derivatives(x, y, None)]
+            own["sample_weight"] = weight
+        y = y.astype(x.dtype, copy=False) if y.dtype.kind == "f" else y
         if self.hessian == "one":
-            self.loss.grad(x, y, out=grad, **keywords)
-            hess[...] = floor
-            return
-        self.loss.value_grad_hess(x, y, out=(None, grad, hess), **keywords)
-        if self.hessian == "positive":
-            np.maximum(hess, FLOOR * floor, out=hess)
+            return self.loss.value_and_grad(x, y, **own)[1], np.full_like(x, floor)
+        _, grad, hess = self.loss.value_grad_hess(x, y, **own)
+        return grad, np.maximum(hess, FLOOR * floor, out=hess) if self.hessian == "positive" else hess
 
     def _arguments(self, y_true, y_pred, weight):
         """Checked labels, predictions and weights, whichever way round the engine calls."""
@@ -170,10 +170,7 @@ class xgboost(_Objective):
     @np.errstate(all="ignore")
     def __call__(self, y_true, y_pred, sample_weight=None):
         y, x, weight = self._arguments(y_true, y_pred, sample_weight)
-        x = np.ascontiguousarray(x, np.float32)
-        grad, hess = np.empty_like(x), np.empty_like(x)
-        self._fill(x, y, weight, grad, hess)
-        return grad, hess
+        return self._derivatives(np.ascontiguousarray(x, np.float32), y, weight)
 
 
 class lightgbm(_Objective):
@@ -215,18 +212,20 @@ class lightgbm(_Objective):
         for begin in range(0, len(x), step):
             rows = slice(begin, begin + step)
             piece = np.asarray(x[rows], np.float64)
-            piece = piece.T if self._axis else np.ascontiguousarray(piece)
-            g, h = np.empty_like(piece), np.empty_like(piece)
-            self._fill(piece, y[rows].T if self._axis else y[rows], None if weight is None else weight[rows], g, h, self._axis)
-            grad[rows], hess[rows] = (g.T, h.T) if self._axis else (g, h)
+            own = y[rows], None if weight is None else weight[rows]
+            if self._axis:
+                g, h = self._derivatives(piece.T, own[0].T, own[1], axis=0)
+                grad[rows], hess[rows] = g.T, h.T
+            else:
+                grad[rows], hess[rows] = self._derivatives(np.ascontiguousarray(piece), *own)
         return grad, hess
 
 
 class catboost(_Objective):
-    """An objective for CatBoost, which maximises: the derivatives of minus the loss, as lists.
+    """An objective for CatBoost, which maximises: the derivatives of minus the loss.
 
-    ``loss_function=`` calls ``calc_ders_range(approxes, targets, weights)`` for a run of rows, or for each row of several
-    classes ``calc_ders_multi(approx, target, weight)``, whose second derivatives are a matrix: its diagonal is that of the
+    ``loss_function=`` calls ``calc_ders_range(approxes, targets, weights)`` for a run of rows, which gives an array (n, 2) for
+    arrays and a list of pairs for lists, or for each row of several classes ``calc_ders_multi(approx, target, weight)``, whose second derivatives are a matrix: its diagonal is that of the
     loss, the rest 0. CatBoost asks for an `eval_metric` beside it, and for `classes_count` where there are classes; of such a
     model predict(prediction_type="RawFormulaVal"). Several targets it takes from a subclass of its own alone:
     ``class Several(fl.objectives.catboost, catboost.MultiTargetCustomObjective): pass``.
@@ -256,22 +255,27 @@ class catboost(_Objective):
 
     @np.errstate(all="ignore")
     def calc_ders_range(self, approxes, targets, weights):
-        """One (first, second) derivative for each row."""
+        """One (first, second) derivative for each row: an array for an array, as CatBoost gives and reads it, else a list."""
         y, x, weight = self._arguments(targets, np.asarray(approxes, np.float64), weights)
-        grad, hess = np.empty_like(x), np.empty_like(x)
-        self._fill(x, y, weight, grad, hess)
-        return list(zip((-grad).tolist(), (-hess).tolist(), strict=True))
+        grad, hess = self._derivatives(x, y, weight)
+        if not isinstance(approxes, np.ndarray):
+            return list(zip((-grad).tolist(), (-hess).tolist(), strict=True))
+        pairs = np.empty((*x.shape, 2))
+        np.negative(grad, out=pairs[..., 0])
+        np.negative(hess, out=pairs[..., 1])
+        return pairs
 
-    @np.errstate(all="ignore")
     def calc_ders_multi(self, approx, target, weight):
         """The first derivatives by the scores of one row, and the matrix of the second."""
-        x = np.asarray([approx], np.float64)
+        x = np.asarray(approx, np.float64)[None]
         plain = type(target) is float and target.is_integer() and 0 <= target < x.size
         y = np.array([int(target)]) if plain else self.labels(np.asarray([target]), x.shape)
-        _, grad, hess = self.loss.value_grad_hess(x, y, reduction="sum", **self.params)
-        scale = -1.0 if weight is None else -float(weight)
-        hess = np.ones_like(hess) if self.hessian == "one" else np.maximum(hess, FLOOR) if self.hessian == "positive" else hess
-        return (scale * grad[0]).tolist(), np.diag(scale * hess[0]).tolist()
+        first, second = (a[0].tolist() for a in self._derivatives(x, y, None))
+        scale, zeros = -1.0 if weight is None else -float(weight), [0.0] * x.size
+        matrix = [zeros.copy() for _ in second]
+        for i, value in enumerate(second):
+            matrix[i][i] = scale * value
+        return [scale * value for value in first], matrix
 
 
 def _public_loss(loss, params):

@@ -100,6 +100,15 @@ class TestDerivatives:
         assert type(pairs) is list and {type(v) for pair in pairs for v in pair} == {float}
         np.testing.assert_allclose(pairs, np.stack([WEIGHTS * (y - p), -WEIGHTS * p * (1 - p)], 1), rtol=1e-12)
 
+    @pytest.mark.parametrize("loss", ["binary_cross_entropy_with_logits", "l1_loss"])
+    def test_catboost_reads_arrays(self, loss):
+        """Those that it gives: float64 scores, float32 labels and weights; an array goes back, with the numbers of the list."""
+        x, y, objective = SCORES[:, 0].copy(), (LABELS > 0).astype(np.float32), objectives.catboost(loss)
+        for weight in (None, WEIGHTS):
+            pairs = objective.calc_ders_range(x, y, weight)
+            assert type(pairs) is np.ndarray and pairs.dtype == np.float64 and pairs.shape == (N, 2)
+            assert pairs.tolist() == [list(pair) for pair in objective.calc_ders_range(x.tolist(), y, weight)]
+
     def test_catboost_of_classes(self):
         objective = objectives.catboost("cross_entropy", weight=self.class_weight)
         grad, hess = derivatives(SCORES, LABELS, WEIGHTS, self.class_weight)
