@@ -7,8 +7,7 @@ in the language of the built-in formulas; kernels/generate.py makes loops of tha
 import ast
 import importlib.util
 import inspect
-import math
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -212,8 +211,7 @@ class CustomLoss(_Custom, ElementwiseLoss):
 
     def __init__(self, definition):
         def terms(input, target, *, weight=None, **given):
-            params = tuple(check.number(name, value, "a number", lambda _: True) for name, value in self._values(given).items())
-            return Terms({"input": input, "target": target}, params, weight, self._formula)
+            return Terms({"input": input, "target": target}, self._parameters(given), weight, self._formula)
 
         own = list(inspect.signature(terms).parameters.values())[:3]
         terms.__signature__ = inspect.Signature([*own, *definition.parameters(inspect.Parameter.KEYWORD_ONLY)])
@@ -221,22 +219,33 @@ class CustomLoss(_Custom, ElementwiseLoss):
         self._short = {"reduction", *definition.defaults}
         ElementwiseLoss.__init__(self, definition.named(terms), mean_over_weight=True, compiled=False)
 
+    def _parameters(self, given):
+        return tuple([check.number(name, value, "a number", lambda _: True) for name, value in self._values(given).items()])
+
+    @cached_property
+    def _defaults(self):
+        return self._parameters({})
+
+    @cached_property
+    def _small_loss(self):
+        return partial(config.numba().small_loss, self._formula)
+
     def _call(self, mode, args, kwargs):
         """Small plain arrays that only a reduction goes with need none of the general preparations, which take longer than they do."""
-        if mode != "p" and len(args) == 2 and kwargs.keys() <= self._short and kwargs.get("reduction", "mean") in ("mean", "sum"):
+        if mode != "p" and len(args) == 2 and kwargs.keys() <= self._short:
             x, y = args
-            if type(x) is type(y) is np.ndarray and x.dtype == y.dtype and x.dtype in DTYPES and x.shape == y.shape \
-                    and 0 < x.size <= SMALL and x.ndim and all(a.flags.c_contiguous and a.flags.aligned for a in args):
-                return self._reduced(mode, x, y, **kwargs)
+            if type(x) is type(y) is np.ndarray and x.dtype is y.dtype and x.dtype in DTYPES and x.shape == y.shape and 0 < x.size <= SMALL \
+                    and x.ndim and x.flags.c_contiguous and y.flags.c_contiguous and x.flags.aligned and y.flags.aligned:
+                reduction = kwargs.pop("reduction", "mean")
+                if reduction == "mean" or reduction == "sum":
+                    return self._reduced(mode, x, y, x.size if reduction == "mean" else 1, kwargs)
+                kwargs["reduction"] = reduction
         return super()._call(mode, args, kwargs)
 
-    def _reduced(self, mode, x, y, reduction="mean", **params):
-        terms, divide_by, acc = self._function(x, y, **params), x.size if reduction == "mean" else 1, np.zeros(2)
-        grad, hess = (np.empty_like(x) if which in mode else None for which in "gh")
-        self._kernels().loss(terms.formula, mode, terms.params, (x, y), None, None, None, 1.0 / divide_by, (None, grad, hess), acc)
-        high, low = acc.tolist()
-        value = x.dtype.type((high + low if math.isfinite(high) else high) / divide_by)
-        return {"v": value, "vg": (value, grad), "vgh": (value, grad, hess), "g": grad}[mode]
+    def _reduced(self, mode, x, y, divide_by, given):
+        params = self._parameters(given) if given else self._defaults
+        value, grad, hess = self._small_loss(mode, params, x, y, float(divide_by))
+        return value if mode == "v" else (value, grad) if mode == "vg" else (value, grad, hess) if mode == "vgh" else grad
 
 
 class CustomActivation(_Custom, Activation):

@@ -76,8 +76,8 @@ class _Objective:
         own, floor = {"reduction": "sum", **axis, **self.params}, 1.0
         if weight is not None:
             floor = weight[:, None] if x.ndim == 2 and not axis else weight
-            if isinstance(self.loss, ElementwiseLoss):
-                return [np.multiply(a, floor, out=a) for a in self._derivatives(x, y, None)]
+            if isinstance(self.loss, ElementwiseLoss) and y.shape == x.shape:
+                return tuple(np.multiply(a, floor, out=a) for a in self._derivatives(x, y, None))
             own["sample_weight"] = weight
         y = y.astype(x.dtype, copy=False) if y.dtype.kind == "f" else y
         if self.hessian == "one":

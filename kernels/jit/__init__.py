@@ -11,7 +11,7 @@ from .custom import define
 from .layout import CHUNK, LOSS_SCRATCH_BYTES, SCRATCH_BYTES
 from .primitives import float32, float64, kernel_address
 from .sums import accumulate
-from .threads import address, get_num_threads, native, run, set_num_threads
+from .threads import address, aligned, get_num_threads, native, run, set_num_threads
 from .ufuncs import make_ufunc
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "nll_loss",
     "row_loss",
     "set_num_threads",
+    "small_loss",
     "softmax",
     "softmax_backward",
     "step",
@@ -90,6 +91,24 @@ def loss(formula, mode, params, inputs, weight, mask, upstream, scale, outputs, 
         at + 2 * length, WANTED[len(outputs) // 2][mode], direct, partials, x.size, keep=(words, given, outputs),
     )  # fmt: skip
     _accumulate(acc, partials)
+
+
+@cache
+def _small(formula, mode, itemsize):
+    kernel = _element_kernel(formula, mode, itemsize)
+    return kernel.address, getattr(numba_formulas, f"small_loss_f{8 * itemsize}"), WANTED[1][mode]
+
+
+def small_loss(formula, mode, params, x, y, divide_by):
+    """(value, gradient, second derivative) of like contiguous arrays of 1 to CHUNK elements, None where the mode has them not.
+
+    The loss as `loss` computes it, to the bit, in one call: a small array's time is that of the calls around its kernel.
+    """
+    kernel, driver, wanted = _small(formula, mode, x.itemsize)
+    value, grad, hess = np.empty(1, x.dtype), np.empty_like(x) if wanted & 2 else None, np.empty_like(x) if wanted & 4 else None
+    numbers, (memory, scratch) = np.array((1.0 / divide_by, *params)), aligned(LOSS_SCRATCH_BYTES)
+    driver(scratch, kernel, address(x), address(y), address(value), address(grad), address(hess), wanted, address(numbers), x.size, divide_by)
+    return value[0], grad, hess
 
 
 def first_outside(values, mask, low, high, ends):

@@ -110,6 +110,20 @@ def loss_T(
 
 
 @entry
+def small_loss_T(scratch, kernel, x, y, value, grad, hess, wanted, params, n, divide_by):
+    """loss_T of two arrays without weights, of one chunk at most; what is wanted beside the value has its array."""
+    arrays, periods, sums = stack(SMALL_WORDS), stack(SMALL_WORDS), stack(SMALL_WORDS)
+    for k, address in enumerate((x, y, 0, 0, 0, grad, hess)):
+        pointer(arrays, i64)[k] = address
+        pointer(periods, i64)[k] = 0
+    total = pointer(sums, f64)
+    total[0] = total[1] = 0.0
+    loss_T(0, 1, scratch, kernel, arrays, periods, 2, 3, 0, params, arrays + 32, wanted, wanted & ~1, sums, n)
+    if wanted & 1:
+        pointer(value, T)[0] = T((total[0] + total[1]) / divide_by)
+
+
+@entry
 def outside_T(first_chunk, last_chunk, scratch, values, mask, low, high, only_ends, found, n):
     """found[chunk] = 1 + the position of the first value outside [low, high], or none of the two where only_ends."""
     flags = hold_flags()
