@@ -1,7 +1,7 @@
 """The types of the objectives. What a name does is said in its docstring."""
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,5 +29,8 @@ class lightgbm(_Objective):
     def __call__(self, y_true: Any, y_pred: Any, weight: ArrayLike | None = None) -> _Derivatives: ...
 
 class catboost(_Objective):
-    def calc_ders_range(self, approxes: Any, targets: Any, weights: Any) -> list[tuple[float, float]]: ...
+    @overload
+    def calc_ders_range(self, approxes: NDArray[Any], targets: Any, weights: Any) -> NDArray[np.float64]: ...
+    @overload
+    def calc_ders_range(self, approxes: Sequence[float], targets: Any, weights: Any) -> list[tuple[float, float]]: ...
     def calc_ders_multi(self, approx: Any, target: Any, weight: Any) -> tuple[list[float], list[list[float]]]: ...
