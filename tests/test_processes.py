@@ -197,6 +197,7 @@ work()
 many, row = (np.broadcast_to(np.float32(1), shape) for shape in ((1 << 20, 1 << 20), (1, 1 << 40)))
 odd, one = (np.lib.stride_tricks.as_strided(np.ones(1, kind), many.shape, (0, 0)) for kind in (">f4", "f4"))
 first = np.zeros(1 << 20, int)
+signal.signal(signal.SIGINT, signal.default_int_handler)     # a shell's background commands ignore it
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     {call}

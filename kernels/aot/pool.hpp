@@ -33,14 +33,23 @@ class Pool {
   std::atomic<std::uint32_t> generation_{0};
   std::atomic<bool> open_{false};
   std::atomic<int> running_{0}, sleepers_{0};
-  std::atomic<std::ptrdiff_t> next_{0};
-  std::ptrdiff_t chunks_ = 0;
+  struct alignas(64) Range {  // of chunks: each thread begins with its own, whose memory lies side by side, and then helps the others
+    std::atomic<std::ptrdiff_t> next{0};
+    std::ptrdiff_t end = 0;
+  } ranges_[kMaxThreads];
   Task task_ = nullptr;
   void* context_ = nullptr;
   int limit_ = 0, workers_ = 0;
 
-  void work() {
-    for (std::ptrdiff_t i; (i = next_.fetch_add(1)) < chunks_;) task_(context_, i);
+  template <class Stop>
+  void work(int thread, Stop stop) {
+    for (int k = 0; k <= limit_; ++k) {
+      Range& range = ranges_[(thread + k) % (limit_ + 1)];
+      for (std::ptrdiff_t i; (i = range.next.fetch_add(1)) < range.end;) {
+        task_(context_, i);
+        if (stop()) return;
+      }
+    }
   }
 
   void sleep_until_new(std::uint32_t seen) {
@@ -59,7 +68,7 @@ class Pool {
       sleep_until_new(seen);
       seen = generation_.load();
       running_.fetch_add(1);  // from here the caller waits for us, so the job's fields stay as they are
-      if (open_.load() && id < limit_) work();
+      if (open_.load() && id < limit_) work(id + 1, [] { return false; });
       running_.fetch_sub(1);
     }
   }
@@ -132,27 +141,25 @@ class Pool {
   int parallel(Task task, void* context, std::ptrdiff_t chunks, int threads, Poll poll) {
     if (workers_ < threads - 1) grow(threads - 1);
     while (running_.load()) FASTLOSS_PAUSE();  // a late waker of the last job may still be looking around
-    task_ = task, context_ = context, chunks_ = chunks, limit_ = threads - 1;
-    next_.store(0);
+    task_ = task, context_ = context, limit_ = threads - 1;
+    for (std::ptrdiff_t t = 0, begin = 0; t < threads; ++t) {
+      ranges_[t].next.store(begin);
+      ranges_[t].end = begin += chunks / threads + (t < chunks % threads);
+    }
     open_.store(true);
     generation_.fetch_add(1);
     if (sleepers_.load()) {
       { std::lock_guard<std::mutex> lock(sleep_); }
       wake_.notify_all();
     }
-    int stopped = 0;
+    bool stopped = false;
     Clock clock;
-    for (std::ptrdiff_t i; (i = next_.fetch_add(1)) < chunks_;) {
-      task(context, i);
-      if (!stopped && clock.due() && poll()) {
-        stopped = -1;
-        next_.store(chunks_);
-      }
-    }
+    work(0, [&] { return stopped = clock.due() && poll(); });
+    for (int t = 0; stopped && t < threads; ++t) ranges_[t].next.store(ranges_[t].end);
     open_.store(false);
     for (int i = 0; running_.load(); ++i)
       if (i < kSpins) FASTLOSS_PAUSE(); else std::this_thread::yield();
-    return stopped;
+    return stopped ? -1 : 0;
   }
 };
 

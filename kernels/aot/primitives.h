@@ -46,6 +46,8 @@ static inline f32 from_bits_f32(i32 i) { f32 x; memcpy(&x, &i, sizeof x); return
 static inline f64 from_bits_f64(i64 i) { f64 x; memcpy(&x, &i, sizeof x); return x; }
 static inline i32 shift_right_f32(i32 i, i32 k) { return (i32)((uint32_t)i >> k); }
 static inline i64 shift_right_f64(i64 i, i64 k) { return (i64)((uint64_t)i >> k); }
+static inline i32 order_f32(i32 i) { return i ^ (i >> 31 & INT32_MAX); } /* bits as ints in the order of the reals, and back */
+static inline i64 order_f64(i64 i) { return i ^ (i >> 63 & INT64_MAX); }
 static inline i32 lesser_f32(i32 i, i32 k) { return i < k ? i : k; }
 static inline i64 lesser_f64(i64 i, i64 k) { return i < k ? i : k; }
 static inline f32 rint_f32(f32 x) { return rintf(x); }

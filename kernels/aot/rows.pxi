@@ -15,6 +15,8 @@ cdef extern from "transpose.h" nogil:
 
 cdef extern from "primitives.h" nogil:
     void FL_PREFETCH(const void* line, int write)
+    i32 order_f32(i32 bits)
+    i64 order_f64(i64 bits)
 
 ctypedef fused real:
     float
@@ -22,21 +24,16 @@ ctypedef fused real:
 
 cdef struct Stats:            # of LANES rows
     double m[LANES]           # maximum
-    double top[LANES]         # e_m
     double total[LANES]       # sum of e, NaN where the maximum is infinite
     double error[LANES]       # what its rounding lost
     double rest[LANES]        # total / top - 1
 
-cdef struct Share:            # factor / total = high (1 + low), and the share of the maximum m, which is never more than the factor
+cdef struct Share:            # factor / total = high (1 + low)
     double high[LANES]
     double low[LANES]
-    double m[LANES]
-    double most[LANES]
 
-cdef struct Unit:             # what exp_unit needs, a lane each; base is subtracted first, without error
-    double base[LANES]
-    double magic[LANES]
-    double low[LANES]
+cdef enum:
+    UNIT = 3 * LANES          # the unit of LANES rows: base, which is subtracted first, without error; magic and low for exp_unit
 
 cdef enum:                    # maxima beyond it are subtracted: all that matters lies nearer than half of it, so that this is exact
     FAR32 = 512
@@ -78,7 +75,7 @@ cdef inline void lanes_max(const real* x, Py_ssize_t n, real* m) noexcept nogil:
         m[l] = top[l + LANES] if top[l + LANES] > top[l] else top[l]
 
 
-cdef inline void lanes_exp(const real* x, real* v, real* s, Py_ssize_t n, const real* base_, const real* magic_, const real* low_, const real* out) noexcept nogil:
+cdef inline void lanes_exp(const real* x, real* v, real* s, Py_ssize_t n, const real* unit, const real* out) noexcept nogil:
     """(1 + v) s = exp(x - base) in the unit; meanwhile the lines of out are fetched, to be written next"""
     cdef real base[LANES]
     cdef real magic[LANES]
@@ -87,7 +84,7 @@ cdef inline void lanes_exp(const real* x, real* v, real* s, Py_ssize_t n, const 
     cdef real u[LANES]
     cdef Py_ssize_t i, l
     for l in range(LANES):
-        base[l], magic[l], low[l] = base_[l], magic_[l], low_[l]
+        base[l], magic[l], low[l] = unit[l], unit[LANES + l], unit[2 * LANES + l]
     for i in range(n):
         FL_PREFETCH(out + i * LANES, 1)
         if real is double:
@@ -153,22 +150,18 @@ cdef inline void lanes_others(const real* x, const real* v, const real* s, Py_ss
         count[l] += k[l]
 
 
-cdef inline void lanes_scale(const real* x, const real* v, const real* s, real* out, Py_ssize_t n, const Share* a, Py_ssize_t lane, const real* ahead) noexcept nogil:
-    """out = high (1 + low) (1 + v) s, rounded once, and of the maxima, most: meanwhile lines ahead are fetched, to be read next.
+cdef inline void lanes_scale(const real* v, const real* s, real* out, Py_ssize_t n, const Share* a, Py_ssize_t lane, const real* ahead) noexcept nogil:
+    """out = high (1 + low) (1 + v) s, rounded once; meanwhile lines ahead are fetched, to be read next.
 
     One lane of a for all lanes; or each its own, where lane is -1.
     """
     cdef real high[LANES]
     cdef real low[LANES]
-    cdef real m[LANES]
-    cdef real most[LANES]
     cdef real t[LANES]
     cdef real w
     cdef Py_ssize_t i, l
     for l in range(LANES):
         high[l], low[l] = <real> a.high[l if lane < 0 else lane], <real> a.low[l if lane < 0 else lane]
-    for l in range(LANES):
-        m[l], most[l] = <real> a.m[l if lane < 0 else lane], <real> a.most[l if lane < 0 else lane]
     for i in range(n):
         FL_PREFETCH(ahead + i * LANES, 0)
         if real is double:
@@ -178,71 +171,93 @@ cdef inline void lanes_scale(const real* x, const real* v, const real* s, real* 
             w = v[i * LANES + l]
             w = w + (w * low[l] + low[l])
             t[l] = t[l] + t[l] * w
-            t[l] = pick[real](x[i * LANES + l] == m[l], most[l], t[l])
         for l in range(LANES):
             out[i * LANES + l] = t[l]
 
 
 cdef inline real highest_lane(const real* m) noexcept nogil:
-    cdef real a[8]
+    """By ints in the order of the reals, whose maximum gcc takes half by half."""
     cdef Py_ssize_t l
-    for l in range(8):
-        a[l] = m[l] if m[l] > m[l + 8] else m[l + 8]
-    for l in range(4):
-        a[l] = a[l] if a[l] > a[l + 4] else a[l + 4]
-    for l in range(2):
-        a[l] = a[l] if a[l] > a[l + 2] else a[l + 2]
-    return a[0] if a[0] > a[1] else a[1]
+    cdef i32 a = order_f32(bits_f32(-INFINITY))
+    cdef i64 b = order_f64(bits_f64(-INFINITY))
+    if real is float:
+        for l in range(LANES):
+            a = max(a, order_f32(bits_f32(m[l])))
+        return from_bits_f32(order_f32(a))
+    for l in range(LANES):
+        b = max(b, order_f64(bits_f64(m[l])))
+    return from_bits_f64(order_f64(b))
+
+
+cdef inline double total_count(const real* k) noexcept nogil:
+    cdef i32 n = 0
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        n += <i32> k[l]
+    return n
 
 
 # ---- the unit of a row --------------------------------------------------------------------------------------------
 
-cdef inline void choose_unit(Stats* st, Unit* unit, const real* like) noexcept nogil:
-    """From the maxima: the unit of each row, and what its maximum is in it."""
-    cdef double m[LANES]
-    cdef double base[LANES]
-    cdef double magic[LANES]
-    cdef double low[LANES]
-    cdef double top[LANES]
-    cdef double v, s, far = FAR64
+cdef inline void choose_unit(const real* maxima, real* unit) noexcept nogil:
+    """The unit of each row, from its maximum."""
+    cdef real m[LANES]
+    cdef real k[LANES]
+    cdef real low[LANES]
     cdef Py_ssize_t l
-    if real is float:
-        far = FAR32
     for l in range(LANES):
-        m[l] = select_f64(st.m[l] - st.m[l] == 0, st.m[l], 0.0)
-        base[l] = select_f64(abs_f64(m[l]) > far, m[l], 0.0)
-        magic[l], low[l] = _unit_of_f64(m[l] - base[l])
+        m[l] = pick[real](maxima[l] - maxima[l] == 0, maxima[l], 0)
     for l in range(LANES):
-        v, s = exp_unit_f64(m[l] - base[l], magic[l], low[l])
+        if real is float:
+            unit[l] = pick[real](abs_f32(m[l]) > FAR32, m[l], 0)
+            k[l], low[l] = _unit_of_f32(m[l] - unit[l])
+        else:
+            unit[l] = pick[real](abs_f64(m[l]) > FAR64, m[l], 0)
+            k[l], low[l] = _unit_of_f64(m[l] - unit[l])
+    memcpy(unit + LANES, k, sizeof(k))
+    memcpy(unit + 2 * LANES, low, sizeof(k))
+
+
+cdef inline void tops(const Stats* st, const real* unit, double* top, double* own, double* lost) noexcept nogil:
+    """e_m, to float64; and as it stands among the exponentials, own + lost: by that a single class has probability 1."""
+    cdef double m[LANES]
+    cdef double magic[LANES]
+    cdef double v, s
+    cdef float p, q
+    cdef Py_ssize_t l
+    for l in range(LANES):
+        m[l], magic[l] = select_f64(st.m[l] - st.m[l] == 0, st.m[l], 0.0) - unit[l], unit[LANES + l]
+        if real is float:
+            magic[l] += _bias_f64() - <double> _bias_f32()
+    for l in range(LANES):
+        v, s = exp_unit_f64(m[l], magic[l], -INFINITY)
         top[l] = s + v * s
+        own[l], lost[l] = top[l], (s - top[l]) + v * s
     if real is float:
         for l in range(LANES):
-            magic[l] += <double> _bias_f32() - _bias_f64()
-            low[l] += _unit_reach_f64() - <double> _unit_reach_f32()
-    memcpy(unit.base, base, sizeof(base))
-    memcpy(unit.magic, magic, sizeof(base))
-    memcpy(unit.low, low, sizeof(base))
-    memcpy(st.top, top, sizeof(base))
+            p, q = exp_unit_f32(<float> m[l], unit[LANES + l], <float> -INFINITY)
+            own[l], lost[l] = <double> q + <double> p * <double> q, 0
 
 
-cdef inline void finish(Stats* st, const double* hi, const double* lo, const double* count) noexcept nogil:
+cdef inline void finish(Stats* st, const real* unit, const double* hi, const double* lo, const double* count) noexcept nogil:
     """rest and total, from the sums without maxima and the number of maxima"""
     cdef double top[LANES]
-    cdef double m[LANES]
+    cdef double own[LANES]
+    cdef double lost[LANES]
     cdef double rest[LANES]
     cdef double total[LANES]
     cdef double error[LANES]
     cdef double maxima, back
     cdef Py_ssize_t l
-    for l in range(LANES):
-        top[l], m[l] = st.top[l], st.m[l]
+    tops(st, unit, top, own, lost)
     for l in range(LANES):
         rest[l] = (hi[l] + lo[l]) / top[l] + (count[l] - 1.0)
-        maxima = count[l] * top[l]
+        maxima = count[l] * own[l]
         total[l] = hi[l] + maxima
         back = total[l] - hi[l]
-        error[l] = (hi[l] - (total[l] - back)) + (maxima - back) + lo[l]
-        total[l] += m[l] - m[l]
+        error[l] = (hi[l] - (total[l] - back)) + (maxima - back) + (lo[l] + count[l] * lost[l])
+    for l in range(LANES):
+        total[l] += st.m[l] - st.m[l]
     memcpy(st.rest, rest, sizeof(rest))
     memcpy(st.total, total, sizeof(rest))
     memcpy(st.error, error, sizeof(rest))
@@ -255,26 +270,21 @@ cdef inline void shares(const double* factor, const Stats* st, Share* share, con
     cdef double error[LANES]
     cdef double high[LANES]
     cdef double low[LANES]
-    cdef double most[LANES]
     cdef Py_ssize_t l
     for l in range(LANES):
-        f[l], total[l], error[l], most[l] = factor[l], st.total[l], st.error[l], st.top[l] if real is float else st.rest[l]
+        f[l], total[l], error[l] = factor[l], st.total[l], st.error[l]
     for l in range(LANES):
         a = f[l] / total[l]
-        if real is float:                                # few divisions: with few classes they are what takes time
+        if real is float:                                # divisions side by side: with few classes they are what takes time
             high[l] = <float> a
-            rest = <float> (a - high[l]) / <float> high[l]
-            most[l] = a * most[l]
+            rest = (a - high[l]) * (total[l] / f[l])
         else:
             high[l] = a
             p, rest = product_f64(a, total[l])
             rest = ((f[l] - p) - rest - a * error[l]) / f[l]
-            most[l] = f[l] / (1.0 + most[l]) + (total[l] - total[l])
         low[l] = select_f64(rest - rest == 0, rest, 0.0)
     memcpy(share.high, high, sizeof(high))
     memcpy(share.low, low, sizeof(high))
-    memcpy(share.m, st.m, sizeof(high))
-    memcpy(share.most, most, sizeof(high))
 
 
 cdef inline bint leave_unit(const double* factor, Py_ssize_t lanes, double* shift, Stats* st, const real* like) noexcept nogil:
@@ -286,7 +296,6 @@ cdef inline bint leave_unit(const double* factor, Py_ssize_t lanes, double* shif
         for l in range(lanes):
             shift[l] = 5.421010862427522e-20 if 0 < abs_f64(factor[l]) < 9.094947017729282e-13 else 1.0      # 2^-64, 2^-40
             small += shift[l] != 1
-            st.top[l] *= shift[l]
             st.total[l] *= shift[l]
             st.error[l] *= shift[l]
     return small > 0
@@ -381,29 +390,23 @@ cdef inline const real* tile_lines(const View* view, const Rows* job, Py_ssize_t
 cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classes, const real* out, Stats* st) noexcept nogil:
     """Statistics of a tile, and its exponentials (1 + v) s; meanwhile the lines of out are fetched, to be written next."""
     cdef real m[LANES]
-    cdef real base[LANES]
-    cdef real magic[LANES]
-    cdef real low[LANES]
     cdef real k[LANES]
+    cdef real unit[UNIT]
     cdef double hi[LANES]
     cdef double lo[LANES]
     cdef double count[LANES]
-    cdef Unit unit
     cdef Py_ssize_t l
     for l in range(LANES):
-        m[l] = <real> -INFINITY
+        m[l], hi[l], lo[l], k[l] = <real> -INFINITY, 0, 0, 0
     lanes_max(x, n_classes, m)
     for l in range(LANES):
         st.m[l] = m[l]
-    choose_unit[real](st, &unit, x)
-    for l in range(LANES):
-        base[l], magic[l], low[l] = <real> unit.base[l], <real> unit.magic[l], <real> unit.low[l]
-        hi[l], lo[l], k[l] = 0, 0, 0
-    lanes_exp(x, v, s, n_classes, base, magic, low, out)
+    choose_unit(m, unit)
+    lanes_exp(x, v, s, n_classes, unit, out)
     lanes_others(x, v, s, n_classes, m, hi, lo, k)
     for l in range(LANES):
         count[l] = k[l]
-    finish(st, hi, lo, count)
+    finish(st, unit, hi, lo, count)
 
 
 # ---- runs: at least LANES values side by side. Their last vector, if it is not whole, begins earlier; its exponentials
@@ -418,16 +421,14 @@ cdef inline real run_max(const real* x, Py_ssize_t n) noexcept nogil:
     return highest_lane(m)
 
 
-cdef inline void run_exp(const real* x, real* v, real* s, Py_ssize_t n, const Unit* unit, Py_ssize_t lane, const real* out) noexcept nogil:
-    cdef real base[LANES]
-    cdef real magic[LANES]
-    cdef real low[LANES]
+cdef inline void run_exp(const real* x, real* v, real* s, Py_ssize_t n, const real* unit, Py_ssize_t lane, const real* out) noexcept nogil:
+    cdef real one[UNIT]
     cdef Py_ssize_t l, whole = n - n % LANES
     for l in range(LANES):
-        base[l], magic[l], low[l] = <real> unit.base[lane], <real> unit.magic[lane], <real> unit.low[lane]
-    lanes_exp(x, v, s, n // LANES, base, magic, low, out)
+        one[l], one[LANES + l], one[2 * LANES + l] = unit[lane], unit[LANES + lane], unit[2 * LANES + lane]
+    lanes_exp(x, v, s, n // LANES, one, out)
     if whole < n:
-        lanes_exp(x + n - LANES, v + whole, s + whole, 1, base, magic, low, out + n - LANES)
+        lanes_exp(x + n - LANES, v + whole, s + whole, 1, one, out + n - LANES)
 
 
 cdef inline void run_others(const real* x, const real* v, const real* s, Py_ssize_t n, const real* m, double* hi, double* lo, real* count) noexcept nogil:
@@ -442,18 +443,17 @@ cdef inline void run_others(const real* x, const real* v, const real* s, Py_ssiz
         lanes_others(last, v + whole, s + whole, 1, m, hi, lo, count)
 
 
-cdef inline void run_scale(const real* x, const real* v, const real* s, real* out, Py_ssize_t step, Py_ssize_t n, const Share* share, Py_ssize_t lane, const real* ahead) noexcept nogil:
-    """x stands side by side, and may be out."""
+cdef inline void run_scale(const real* v, const real* s, real* out, Py_ssize_t step, Py_ssize_t n, const Share* share, Py_ssize_t lane, const real* ahead) noexcept nogil:
     cdef real t[LANES]
     cdef Py_ssize_t c, l, whole = n - n % LANES
     if step == 1:
-        lanes_scale(x + n - LANES, v + whole, s + whole, t, 1 if whole < n else 0, share, lane, ahead + n - LANES)
-        lanes_scale(x, v, s, out, n // LANES, share, lane, ahead)
+        lanes_scale(v + whole, s + whole, t, 1 if whole < n else 0, share, lane, ahead + n - LANES)
+        lanes_scale(v, s, out, n // LANES, share, lane, ahead)
         if whole < n:
             memcpy(out + n - LANES, t, sizeof(t))
         return
     for c from 0 <= c < n by LANES:
-        lanes_scale(x + min(c, n - LANES), v + c, s + c, t, 1, share, lane, v)
+        lanes_scale(v + c, s + c, t, 1, share, lane, v)
         c = min(c, n - LANES)
         for l in range(LANES):
             out[(c + l) * step] = t[l]
@@ -467,20 +467,20 @@ cdef inline void settle(real* values, Py_ssize_t n) noexcept nogil:
             values[c] = values[c + apart]
 
 
-cdef inline void runs_stats(const real** x, real** v, real** s, const real** out, Py_ssize_t n, Py_ssize_t runs, Unit* unit, Stats* st) noexcept nogil:
+cdef inline void runs_stats(const real** x, real** v, real** s, const real** out, Py_ssize_t n, Py_ssize_t runs, real* unit, Stats* st) noexcept nogil:
     """Statistics of up to 16 runs, and their exponentials."""
     cdef real m[LANES]
     cdef real k[LANES]
     cdef double hi[LANES]
     cdef double lo[LANES]
-    cdef double count[LANES]
     cdef double sums[3][LANES]
     cdef Py_ssize_t r, l, start, size
     for l in range(LANES):
-        st.m[l], sums[0][l], sums[1][l], sums[2][l] = 0, 0, 0, 1
+        m[l], st.m[l], sums[0][l], sums[1][l], sums[2][l] = 0, 0, 0, 0, 1
     for r in range(runs):
-        st.m[r] = run_max(x[r], n)
-    choose_unit[real](st, unit, x[0])
+        m[r] = run_max(x[r], n)
+        st.m[r] = m[r]
+    choose_unit(m, unit)
     for r in range(runs):
         for l in range(LANES):
             m[l], k[l], hi[l], lo[l] = <real> st.m[r], 0, 0, 0
@@ -488,12 +488,13 @@ cdef inline void runs_stats(const real** x, real** v, real** s, const real** out
             size = min(PIECE, n - start)
             run_exp(x[r] + start, v[r] + start, s[r] + start, size, unit, r, out[r] + start)
             run_others(x[r] + start, v[r] + start, s[r] + start, size, m, hi, lo, k)
-        for l in range(LANES):
-            count[l] = k[l]
-        sums[0][r], sums[2][r] = sum_lanes(hi), sum_lanes(count)
         if real is double:
-            sums[1][r] = sum_lanes(lo)
-    finish(st, sums[0], sums[1], sums[2])
+            fold_lanes(hi, lo)
+            sums[0][r], sums[1][r] = hi[0], lo[0]
+        else:
+            sums[0][r] = sum_lanes(hi)
+        sums[2][r] = total_count(k)
+    finish(st, unit, sums[0], sums[1], sums[2])
 
 
 # ---- rows of SHORT_ROW classes and more ---------------------------------------------------------------------------
@@ -536,10 +537,11 @@ cdef inline void spread(const real* values, real* out, Py_ssize_t step, Py_ssize
             out[c * step] = values[c]
 
 
-cdef inline void whole_rows(const Rows* job, const Py_ssize_t* r, Py_ssize_t rows, real* scratch, real** x, real** v, real** s, Stats* st) noexcept nogil:
-    """Statistics and exponentials of rows that do not come in pieces, rows_at_once of them at most."""
+cdef inline void whole_rows(const Rows* job, const Py_ssize_t* r, Py_ssize_t rows, real* scratch, real** v, real** s, Stats* st) noexcept nogil:
+    """runs_stats of rows that do not come in pieces, rows_at_once of them at most."""
+    cdef real* x[LANES]
     cdef real* out[LANES]
-    cdef Unit unit
+    cdef real unit[UNIT]
     cdef Py_ssize_t l, n = job.n_classes, width = n - n % LANES + LANES
     for l in range(rows):
         v[l], s[l] = scratch + 2 * l * width, scratch + (2 * l + 1) * width
@@ -548,7 +550,7 @@ cdef inline void whole_rows(const Rows* job, const Py_ssize_t* r, Py_ssize_t row
         if job.x.classes != 1:
             gather[real](x[l], job.x.classes, n, scratch + (2 * rows + l) * width)
             x[l] = scratch + (2 * rows + l) * width
-    runs_stats[real](<const real**> x, v, s, <const real**> out, n, rows, &unit, st)
+    runs_stats[real](<const real**> x, v, s, <const real**> out, n, rows, unit, st)
 
 
 cdef inline const real* piece_of(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, real* scratch) noexcept nogil:
@@ -560,14 +562,18 @@ cdef inline const real* piece_of(const Rows* job, Py_ssize_t r, Py_ssize_t start
     return scratch + 2 * (PIECE + SHORT_ROW)
 
 
-cdef inline void long_row(const Rows* job, Py_ssize_t r, real* scratch, Unit* unit, Stats* st) noexcept nogil:
+cdef inline void long_row(const Rows* job, Py_ssize_t r, real* scratch, real* unit, Stats* st) noexcept nogil:
     """Unit and statistics of one row, in lane 0."""
     cdef Stats piece
+    cdef real maxima[LANES]
     cdef const real* x
     cdef real* v = scratch
     cdef real* s = scratch + PIECE + SHORT_ROW
     cdef Py_ssize_t start = 0, size, l, n = job.n_classes
     cdef double rest[2]
+    cdef double top[LANES]
+    cdef double own[LANES]
+    cdef double lost[LANES]
     cdef double factor, m
     cdef long double total
     while goes_on(job, start):
@@ -587,23 +593,22 @@ cdef inline void long_row(const Rows* job, Py_ssize_t r, real* scratch, Unit* un
             two_sum(rest, piece.rest[0] * factor)
         start += size
     for l in range(LANES):
-        st.m[l], st.rest[l] = m, rest[0] + rest[1]
-    choose_unit[real](st, unit, scratch)
-    total = st.top[0] * (1.0 + <long double> rest[0] + rest[1])
+        maxima[l], st.m[l], st.rest[l] = <real> m, m, rest[0] + rest[1]
+    choose_unit(maxima, unit)
+    tops(st, unit, top, own, lost)
+    total = (<long double> own[0] + lost[0]) * (1.0 + <long double> rest[0] + rest[1])
     for l in range(LANES):
         st.total[l], st.error[l] = <double> total + (m - m), <double> (total - <double> total)
 
 
-cdef inline const real* piece_exp(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const Unit* unit, real* scratch) noexcept nogil:
-    """The values of a piece, and once more its exponentials, now in the unit of the row; a row of one piece has them already.
+cdef inline void piece_exp(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const real* unit, real* scratch) noexcept nogil:
+    """The exponentials of a piece once more, now in the unit of the row; a row of one piece has them already.
 
     To keep those of a very long row from the first pass would take memory, and more time than to compute them.
     """
-    cdef const real* x = piece_of[real](job, r, start, size, scratch)
     if size < job.n_classes:
-        run_exp(x, scratch, scratch + PIECE + SHORT_ROW, size, unit, 0,
+        run_exp(piece_of[real](job, r, start, size, scratch), scratch, scratch + PIECE + SHORT_ROW, size, unit, 0,
                 row_of[real](&job.out, job, r, scratch) + start if job.out.classes == 1 else scratch)
-    return x
 
 
 cdef inline double lse_of(double m, double log_total, const real* x, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
@@ -621,44 +626,43 @@ cdef inline double lse_of(double m, double log_total, const real* x, Py_ssize_t 
 cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* scratch, double* acc) noexcept nogil:
     cdef Py_ssize_t n = job.n_classes, r, l, rows, start, size, group = LANES if n < SHORT_ROW else rows_at_once(n)
     cdef Py_ssize_t index[LANES]
-    cdef real* x[LANES]
     cdef real* v[LANES]
     cdef real* s[LANES]
     cdef real* out
+    cdef real unit[UNIT]
     cdef double one[LANES]
     cdef Share share
     cdef Stats st
-    cdef Unit unit
     for l in range(LANES):
         one[l] = 1
-    x[0], v[0], s[0] = scratch, scratch, scratch + PIECE + SHORT_ROW
+    v[0], s[0] = scratch, scratch + PIECE + SHORT_ROW
     if n < SHORT_ROW:
         v[0], s[0] = scratch + tile_size(n), scratch + 2 * tile_size(n)
     for r from begin <= r < end by max(group, 1):
         rows = min(max(group, 1), end - r)
         if n < SHORT_ROW:
-            load_tile[real](x[0], &job.x, job, r, rows)
-            tile_stats[real](x[0], v[0], s[0], n, tile_lines[real](&job.out, job, r, v[0]), &st)
+            load_tile[real](scratch, &job.x, job, r, rows)
+            tile_stats[real](scratch, v[0], s[0], n, tile_lines[real](&job.out, job, r, v[0]), &st)
         elif group:
             for l in range(rows):
                 index[l] = r + l
-            whole_rows[real](job, index, rows, scratch, x, v, s, &st)
+            whole_rows[real](job, index, rows, scratch, v, s, &st)
         else:
-            long_row[real](job, r, scratch, &unit, &st)
+            long_row[real](job, r, scratch, unit, &st)
         shares[real](one, &st, &share, scratch)
         if n < SHORT_ROW:
-            lanes_scale[real](x[0], v[0], s[0], x[0], n, &share, -1, tile_lines[real](&job.x, job, r + LANES, x[0]))
-            store_tile[real](x[0], &job.out, job, r, rows)
+            lanes_scale[real](v[0], s[0], scratch, n, &share, -1, tile_lines[real](&job.x, job, r + LANES, scratch))
+            store_tile[real](scratch, &job.out, job, r, rows)
         elif group:
             for l in range(rows):
-                run_scale[real](x[l], v[l], s[l], row_of[real](&job.out, job, r + l, scratch), job.out.classes, n, &share, l,
+                run_scale[real](v[l], s[l], row_of[real](&job.out, job, r + l, scratch), job.out.classes, n, &share, l,
                                 later_row[real](job, r + l + group, scratch))
         else:
             out, start = row_of[real](&job.out, job, r, scratch), 0
             while goes_on(job, start):
                 size = piece_size(start, n)
-                x[0] = <real*> piece_exp[real](job, r, start, size, &unit, scratch)
-                run_scale[real](x[0], v[0], s[0], out + start * job.out.classes, job.out.classes, size, &share, 0,
+                piece_exp[real](job, r, start, size, unit, scratch)
+                run_scale[real](v[0], s[0], out + start * job.out.classes, job.out.classes, size, &share, 0,
                                 later_row[real](job, r + 1, scratch) + start)
                 start += size
 
@@ -704,11 +708,10 @@ cdef inline void rows_stats(const Rows* job, Py_ssize_t r, Py_ssize_t rows, real
     """Statistics alone, of up to 16 rows; a tile of short rows stays in scratch."""
     cdef Py_ssize_t n = job.n_classes, l, k, group = rows_at_once(n)
     cdef Py_ssize_t index[LANES]
-    cdef real* x[LANES]
     cdef real* v[LANES]
     cdef real* s[LANES]
+    cdef real unit[UNIT]
     cdef Stats some
-    cdef Unit unit
     if n < SHORT_ROW:
         load_tile[real](scratch, &job.x, job, r, rows)
         tile_stats[real](scratch, scratch + tile_size(n), scratch + 2 * tile_size(n), n,
@@ -718,9 +721,9 @@ cdef inline void rows_stats(const Rows* job, Py_ssize_t r, Py_ssize_t rows, real
         st.m[l], st.rest[l], index[l] = 0, 0, r + l
     for l from 0 <= l < rows by max(group, 1):
         if group:
-            whole_rows[real](job, index + l, min(group, rows - l), scratch, x, v, s, &some)
+            whole_rows[real](job, index + l, min(group, rows - l), scratch, v, s, &some)
         else:
-            long_row[real](job, r + l, scratch, &unit, &some)
+            long_row[real](job, r + l, scratch, unit, &some)
         for k in range(min(max(group, 1), rows - l)):
             st.m[l + k], st.rest[l + k] = some.m[k], some.rest[k]
 
@@ -1027,12 +1030,12 @@ cdef inline void run_hessian(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py
     spread[real](h, row_of[real](&job.hess, job, r, v) + start * job.hess.classes, job.hess.classes, size)
 
 
-cdef inline void run_gradient(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const real* x, const real* v, const real* s, double factor, double z,
+cdef inline void run_gradient(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, const real* v, const real* s, double factor, double z,
                               const Stats* st, Py_ssize_t lane, const Share* share) noexcept nogil:
     """The probabilities' part of gradient and Hessian, for part of a row."""
     if job.want_hess:
         run_hessian[real](job, r, start, size, v, s, factor, z, st, lane)
-    run_scale[real](x, v, s, row_of[real](&job.out, job, r, v) + start * job.out.classes, job.out.classes, size, share, lane,
+    run_scale[real](v, s, row_of[real](&job.out, job, r, v) + start * job.out.classes, job.out.classes, size, share, lane,
                     later_row[real](job, r + max(rows_at_once(job.n_classes), 1), v) + start)
 
 
@@ -1042,12 +1045,11 @@ cdef inline void present_rows(const Rows* job, Py_ssize_t r, real* scratch, Batc
     cdef Py_ssize_t index[LANES]
     cdef real* v[LANES]
     cdef real* s[LANES]
-    cdef real* x[LANES]
+    cdef real unit[UNIT]
     cdef double factor[LANES]
     cdef double shift[LANES]
     cdef Share share
     cdef Stats part
-    cdef Unit unit
     for l in range(LANES):
         factor[l] = 0
     for first from 0 <= first < b.n_present by max(at_once, 1):
@@ -1055,9 +1057,9 @@ cdef inline void present_rows(const Rows* job, Py_ssize_t r, real* scratch, Batc
         for i in range(some):
             index[i] = r + b.present[first + i]
         if at_once:
-            whole_rows[real](job, index, some, scratch, x, v, s, &part)
+            whole_rows[real](job, index, some, scratch, v, s, &part)
         else:
-            long_row[real](job, index[0], scratch, &unit, &part)
+            long_row[real](job, index[0], scratch, unit, &part)
         for i in range(some):
             l = b.present[first + i]
             b.x_y[l] = row_of[real](&job.x, job, index[i], scratch)[b.y[l] * job.x.classes]
@@ -1069,13 +1071,13 @@ cdef inline void present_rows(const Rows* job, Py_ssize_t r, real* scratch, Batc
             shares[real](factor, &part, &share, scratch)
         for i in range(some if job.want_grad and at_once else 0):
             shift_run[real](s[i], n, shift[i])
-            run_gradient[real](job, index[i], 0, n, x[i], v[i], s[i], factor[i], b.z[b.present[first + i]], &part, i, &share)
+            run_gradient[real](job, index[i], 0, n, v[i], s[i], factor[i], b.z[b.present[first + i]], &part, i, &share)
         start = n if at_once or not job.want_grad else 0
         while goes_on(job, start):
             size = piece_size(start, n)
-            x[0] = <real*> piece_exp[real](job, index[0], start, size, &unit, scratch)
+            piece_exp[real](job, index[0], start, size, unit, scratch)
             shift_run[real](scratch + PIECE + SHORT_ROW, size, shift[0])
-            run_gradient[real](job, index[0], start, size, x[0], scratch, scratch + PIECE + SHORT_ROW, factor[0], b.z[l], &part, 0, &share)
+            run_gradient[real](job, index[0], start, size, scratch, scratch + PIECE + SHORT_ROW, factor[0], b.z[l], &part, 0, &share)
             start += size
 
 
@@ -1122,7 +1124,7 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
                     s[tile_size(n) + max(b.y[l], 0) * LANES + l] = <real> target_hessian(&b, &st, l)
                 store_tile[real](s + tile_size(n), &job.hess, job, r, rows)
             shares[real](b.factor, &st, &share, scratch)
-            lanes_scale[real](x, v, s, v, n, &share, -1, tile_lines[real](&job.x, job, r + LANES, x))
+            lanes_scale[real](v, s, v, n, &share, -1, tile_lines[real](&job.x, job, r + LANES, x))
             for l in range(rows):
                 v[max(b.y[l], 0) * LANES + l] = <real> gradient[l]
             store_tile[real](v, &job.out, job, r, rows)
@@ -1225,8 +1227,8 @@ cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real
     cdef real* s = scratch + PIECE + SHORT_ROW
     cdef Py_ssize_t n = job.n_classes, start = 0, size, l
     cdef Stats row
-    cdef Unit unit
-    long_row[real](job, r, scratch, &unit, &row)
+    cdef real unit[UNIT]
+    long_row[real](job, r, scratch, unit, &row)
     st.m[lane], st.rest[lane] = row.m[0], row.rest[0]
     for l in range(LANES):
         m[l], w[l], dot[l] = <real> row.m[0], 0, 0
@@ -1246,7 +1248,7 @@ cdef inline void dense_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real
     start = 0
     while goes_on(job, start):
         size = piece_size(start, n)
-        piece_exp[real](job, r, start, size, &unit, scratch)
+        piece_exp[real](job, r, start, size, unit, scratch)
         shift_run[real](s, size, shift[0])
         if job.want_hess:
             run_hessian[real](job, r, start, size, v, s, b.factor[lane], b.z[lane], &row, 0)
@@ -1320,7 +1322,7 @@ cdef inline void lanes_focal_hessian(const real* v, const real* s, real* x, Py_s
             x[i * LANES + l] = t[l]
 
 
-cdef inline Py_ssize_t focal_piece(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, int64_t y, const Unit* unit, const Stats* row,
+cdef inline Py_ssize_t focal_piece(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, int64_t y, const real* unit, const Stats* row,
                                    double shift, real* x, real* v, real* s, real* q, double[4][LANES] sums) noexcept nogil:
     """lanes_focal for part of a row; the number of its vectors"""
     cdef Py_ssize_t vectors = (size + LANES - 1) // LANES
@@ -1345,15 +1347,15 @@ cdef inline void focal_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real
     cdef real* s = scratch + PIECE + SHORT_ROW
     cdef Py_ssize_t n = job.n_classes, start = 0, size, l, vectors
     cdef Stats row
-    cdef Unit unit
-    long_row[real](job, r, scratch, &unit, &row)
+    cdef real unit[UNIT]
+    long_row[real](job, r, scratch, unit, &row)
     for l in range(LANES):
         row.total[l], row.rest[l] = row.total[0], row.rest[0]
     memset(sums, 0, sizeof(sums))
     memset(spare, 0, sizeof(spare))
     while goes_on(job, start):
         size = piece_size(start, n)
-        focal_piece[real](job, r, start, size, b.y[lane], &unit, &row, 1.0, x, v, s, q, sums)
+        focal_piece[real](job, r, start, size, b.y[lane], unit, &row, 1.0, x, v, s, q, sums)
         start += size
     for l in range(4):
         sums[l][0] = sum_lanes(sums[l])
@@ -1368,7 +1370,7 @@ cdef inline void focal_long(const Rows* job, Py_ssize_t r, Py_ssize_t lane, real
     start = 0
     while goes_on(job, start):
         size = piece_size(start, n)
-        vectors = focal_piece[real](job, r, start, size, b.y[lane], &unit, &row, shift[0], x, v, s, q, spare)
+        vectors = focal_piece[real](job, r, start, size, b.y[lane], unit, &row, shift[0], x, v, s, q, spare)
         if job.want_hess:
             lanes_focal_hessian(v, s, x, vectors, &row, up, sums[0], sums[2], sums[3])
             spread[real](x, row_of[real](&job.hess, job, r, scratch) + start * job.hess.classes, job.hess.classes, size)

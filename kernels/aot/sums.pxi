@@ -20,6 +20,19 @@ cdef inline void two_sum(double* acc, double v) noexcept nogil:
         acc[1] += lo
 
 
+cdef inline void fold_lanes(double* hi, double* lo) noexcept nogil:
+    """hi[0] + lo[0] becomes the sum of the lanes of hi and lo."""
+    cdef Py_ssize_t l, width = LANES // 2
+    cdef double s, b
+    while width:
+        for l in range(width):
+            s = hi[l] + hi[l + width]
+            b = s - hi[l]
+            lo[l] += lo[l + width] + ((hi[l] - (s - b)) + (hi[l + width] - b))
+            hi[l] = s
+        width //= 2
+
+
 cdef struct Sums:                                        # 16 compensated sums side by side
     double hi[LANES]
     double lo[LANES]

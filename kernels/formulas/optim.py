@@ -117,10 +117,12 @@ def rmsprop_momentum_step(
 
 
 def _spread(grad, square_avg, grad_avg, alpha, weight):
-    # a variance that rounding makes negative is 0
+    # from the variance before: only that is a difference, and exact; what rounding makes negative is 0
+    square, low = product(grad_avg, grad_avg)
+    apart = grad - grad_avg
+    variance = alpha * (((square_avg - square) - low) + weight * apart * apart)
     square_avg = alpha * square_avg + weight * grad * grad
-    grad_avg = _lerp(grad_avg, grad, weight)
-    return sqrt(max(square_avg - grad_avg * grad_avg, 0.0)), square_avg, grad_avg
+    return sqrt(max(variance, 0.0)), square_avg, _lerp(grad_avg, grad, weight)
 
 
 def rmsprop_centered_step(
