@@ -258,6 +258,7 @@ grads = [np.ones(n, np.float32) for _ in range(4)]
 rule = fl.optim.SGD(params, lr=1.0, momentum=0.5)
 rule.step(grads)
 steps = 1
+signal.signal(signal.SIGINT, signal.default_int_handler)
 threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     while True:
