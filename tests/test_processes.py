@@ -197,7 +197,6 @@ work()
 many, row = (np.broadcast_to(np.float32(1), shape) for shape in ((1 << 20, 1 << 20), (1, 1 << 40)))
 odd, one = (np.lib.stride_tricks.as_strided(np.ones(1, kind), many.shape, (0, 0)) for kind in (">f4", "f4"))
 first = np.zeros(1 << 20, int)
-signal.signal(signal.SIGINT, signal.default_int_handler)     # a shell's background commands ignore it
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     {call}
@@ -258,7 +257,6 @@ grads = [np.ones(n, np.float32) for _ in range(4)]
 rule = fl.optim.SGD(params, lr=1.0, momentum=0.5)
 rule.step(grads)
 steps = 1
-signal.signal(signal.SIGINT, signal.default_int_handler)
 threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     while True:
