@@ -97,7 +97,7 @@ class Activation(ActivationCalls):
         elif isinstance(arrays[-1], np.ndarray):
             where = check.boolean("where", where)
         with np.errstate(all="ignore"):
-            return _apply(self._kernels().ufunc(formula, which), arrays, parameters, out, where)
+            return _apply(self._kernels(), self._kernels().ufunc(formula, which), arrays, parameters, out, where)
 
     def _parameter_gradient(self, g, x, *args, **kwargs):
         """The gradient of the parameter, in its shape: the sum of g times the derivative by it."""
@@ -109,7 +109,8 @@ class Activation(ActivationCalls):
         dtype, result_dtype = check.working_dtype(*arrays)
         parameter = _parameter(self._names[0], given, arrays[1])
         with np.errstate(all="ignore"):
-            product = _apply(config.kernels().ufunc(formula, "parameter"), [a.astype(dtype, copy=False) for a in arrays], [parameter], None, True)
+            kernels = config.kernels()
+            product = _apply(kernels, kernels.ufunc(formula, "parameter"), [a.astype(dtype, copy=False) for a in arrays], [parameter], None, True)
             gradient = _sum_to(np.asarray(product), np.shape(parameter)).astype(result_dtype)
         return gradient.reshape(np.shape(given.values if isinstance(given, Along) else given))[()]
 
@@ -148,7 +149,7 @@ def _parameter(name, value, x):
     return values.reshape((-1,) + (1,) * (x.ndim - axis - 1))
 
 
-def _apply(ufunc, arrays, parameters, out, where):
+def _apply(kernels, ufunc, arrays, parameters, out, where):
     """The ufunc in the dtype of the arrays, whatever that of the parameters; half precision computes in float32."""
     if not all(isinstance(a, np.ndarray) for a in arrays):
         return ufunc(*arrays, *parameters, where=where, **({} if out is None else {"out": out}))
@@ -157,15 +158,19 @@ def _apply(ufunc, arrays, parameters, out, where):
     if out is None:
         if where is True and dtype == result_dtype and whole.size <= PIECE:
             return ufunc(*arrays, *parameters, dtype=dtype)
-        result = _apply(ufunc, arrays, parameters, np.zeros(whole.shape, result_dtype), where)
+        result = (np.empty if where is True else np.zeros)(whole.shape, result_dtype)
+        result = _apply(kernels, ufunc, arrays, parameters, result, where)
         return result if whole.shape else result[()]
     out, = out if type(out) is tuple and len(out) == 1 else (out,)
     check.result_array("out", out)
     if whole.size > PIECE and whole.shape == out.shape:
         operands = [a.copy() if overlaps(a, out) else a for a in (*arrays, *parameters, where)]
-        for piece in _pieces(whole.shape):
+
+        def compute(piece):
             *inputs, chosen = (np.broadcast_to(a, whole.shape)[piece] if np.ndim(a) else a for a in operands)
-            _apply(ufunc, inputs[: len(arrays)], inputs[len(arrays) :], out[piece], chosen)
+            _apply(kernels, ufunc, inputs[: len(arrays)], inputs[len(arrays) :], out[piece], chosen)
+
+        kernels.each(compute, _pieces(whole.shape))
     elif dtype == result_dtype:
         ufunc(*arrays, *parameters, out=out, where=where, dtype=dtype)
     else:

@@ -142,6 +142,12 @@ _ufuncs = {}
 _names = []
 
 
+def each(task, pieces):
+    """task(piece) for pieces of a large array, one after another: the loops of these ufuncs have threads of their own."""
+    for piece in pieces:
+        task(piece)
+
+
 def ufunc(str formula, str which="value"):
     """The NumPy ufunc of an activation: which is "value", "grad" (f'(x)), "backward" (g * f'(x)) or "parameter" (g times
     the derivative by the parameter)."""

@@ -19,6 +19,7 @@ __all__ = [
     "cross_entropy",
     "ctc",
     "define",
+    "each",
     "first_outside",
     "get_num_threads",
     "loss",
@@ -267,6 +268,18 @@ def step(formula, tensors, grads, params):
 
 
 # Activations
+
+
+def each(task, pieces):
+    """task(piece) for pieces of a large array, on the threads: the loops of these ufuncs release the GIL."""
+    pieces = list(pieces)
+
+    def work(first, last, scratch):
+        with np.errstate(all="ignore"):
+            for piece in pieces[first:last]:
+                task(piece)
+
+    run(work, len(pieces), len(pieces) << 20, 0)
 
 
 @cache
