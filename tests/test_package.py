@@ -91,6 +91,10 @@ class TestImport:
             "matplotlib",
             "cupy",
             "Cython",
+            "distributed",
+            "xgboost",
+            "lightgbm",
+            "catboost",
         }
         assert not loaded & heavy
         if not COMPILED:

@@ -197,7 +197,8 @@ def ctc(x, labels, offsets, n_frames, n_labels, used, blank, logits, zero_infini
     if not used.size:
         return
     frames, _, n_classes = x.shape
-    scratch = int(layout.ctc_scratch(n_frames[used], n_labels[used], grad is not None))
+    lengths = set(zip(n_frames[used].tolist(), n_labels[used].tolist()))
+    scratch = layout.ctc_scratch(*zip(*lengths, strict=True), grad is not None)
     run(
         _kernel("ctc", x), used.size, x.size + 32 * frames * (labels.size + used.size), scratch,
         _frames(x), labels, offsets, n_frames, n_labels, used, blank, int(logits), int(zero_infinity), scale, value, _frames(grad),

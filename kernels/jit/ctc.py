@@ -7,7 +7,8 @@ is m 2^e (formulas/sequence.py). With y the probabilities of a frame and k_i = 1
 
 and z runs the same steps backwards; a z is the posterior when z begins with 1 / P at both ends. k is kept as an
 exponent, 0 or -inf. What stands in a row beyond its labels has the blank's probability, flows only upwards, and
-reaches no end.
+reaches no end. Of long sequences only the frames of one stretch are kept, and the state before each stretch: on the way
+back they are computed again.
 """
 
 from .layout import *
@@ -80,6 +81,14 @@ def ctc_clear(rows, k, width):
     m, e = pointer(rows + 8 * k * width, float64), pointer(rows + 8 * (k + 1) * width, float64)
     for i in range(width):
         m[i], e[i] = 0.0, -inf
+
+
+@leaf
+def ctc_copy(source, to, n):
+    """The n numbers of a state; nothing where it stands already."""
+    if source != to:
+        for i in range(n):
+            pointer(to, float64)[i] = pointer(source, float64)[i]
 
 
 @leaf
@@ -167,6 +176,35 @@ def label_gradients_T(out, scale, ym, ye, posterior, index, first, n_labels):
             out[index[i]] = T(scale * (ym[i] * _pow2_or_0_f64(ye[i]) - posterior[i]))
 
 
+@leaf
+def ctc_stretch_T(scratch, a, lse, x, index, gathered, k, begin, end, again, logits, n_label, n_classes):
+    """a and y of the frames begin..end behind the state a, where x is the first frame; returns the last state."""
+    w = ctc_width(n_label)
+    n = w - 32
+    for t in range(begin, end):
+        here, lse_t = offset(pointer(x[0], T), t * x[1]), 0.0
+        if logits:
+            if not again:
+                lse[t] = frame_logsumexp_T(here, n_classes, pointer(scratch, T))
+            lse_t = lse[t]
+        gather_labels_T(here, index, lse_t, gathered, n)
+        new = a + 8 * CTC_FRAME * w
+        ym, ye = row(new, 4, w), row(new, 5, w)
+        ctc_exponentials(gathered, ym, ye, n)
+        new_lm, new_le = row(new, 2, w), row(new, 3, w)
+        new_lm[-1], new_le[-1] = 0.0, -inf
+        lm, le = row(a, 2, w), row(a, 3, w)
+        ctc_forward(
+            row(a, 0, w), row(a, 1, w), lm, le, offset(lm, -1), offset(le, -1),
+            row(new, 0, w), row(new, 1, w), new_lm, new_le, ym, ye, k, ym[n_label], ye[n_label], n,
+        )  # fmt: skip
+        a = new
+        if t % CTC_KEPT == CTC_KEPT - 1:
+            ctc_normalise(row(a, 0, w), row(a, 1, w), n)
+            ctc_normalise(row(a, 2, w), row(a, 3, w), n)
+    return a
+
+
 @entry
 def ctc_T(
     first_sequence, last_sequence, scratch, x, labels, offsets, n_frames, n_labels, used, blank, logits, zero_infinity,
@@ -174,48 +212,36 @@ def ctc_T(
 ):  # fmt: skip
     flags = hold_flags()
     for chunk in range(first_sequence, last_sequence):
-        s = pointer(used, i64)[chunk]
+        s, derive = pointer(used, i64)[chunk], grad[0] != 0
         sequence_frames, n_label = pointer(n_frames, i64)[s], pointer(n_labels, i64)[s]
         label = offset(pointer(labels, i64), pointer(offsets, i64)[s])
-        x_frame, x_sequence = offset(pointer(x[0], T), s * x[2]), x[1]
-        w = ctc_width(n_label)
-        n, frame = w - 32, 8 * CTC_FRAME * w
+        x_frame = x[0] + SIZE_T * s * x[2], x[1]
+        w, (stretch, before, words) = ctc_width(n_label), ctc_layout(sequence_frames, n_label, derive)
+        n, frame, state = w - 32, 8 * CTC_FRAME * w, 8 * CTC_STATE * w
         rows = scratch + 8 * BLOCK
         gathered, k, posterior = row(rows, 0, w), row(rows, 1, w), row(rows, 2, w)
         index, first = pointer(rows + 24 * w, i64), pointer(rows + 32 * w, i64)
-        z, next_z, a = rows + 40 * w, rows + 72 * w, rows + 8 * CTC_ROWS * w
-        lse = pointer(a + frame * (sequence_frames + 1 if grad[0] != 0 else 2), f64)
+        z, next_z, states, begun = rows + 40 * w, rows + 72 * w, rows + 8 * CTC_ROWS * w, rows + 8 * before * w
+        lse = pointer(rows + 8 * (words - sequence_frames), f64)
         ctc_labels(label, n_label, n, blank, index, first, k)
-        ctc_clear(a, 0, w)
-        ctc_clear(a, 2, w)
-        row(a, 0, w)[0], row(a, 1, w)[0] = 1.0, 0.0
-        for t in range(sequence_frames):
-            here, lse_t = offset(x_frame, t * x_sequence), 0.0
-            if logits:
-                lse_t = frame_logsumexp_T(here, n_classes, pointer(scratch, T))
-                lse[t] = lse_t
-            gather_labels_T(here, index, lse_t, gathered, n)
-            next_a = a + frame if grad[0] != 0 or t % 2 == 0 else a - frame
-            ym, ye = row(next_a, 4, w), row(next_a, 5, w)
-            ctc_exponentials(gathered, ym, ye, n)
-            new_lm, new_le = row(next_a, 2, w), row(next_a, 3, w)
-            new_lm[-1], new_le[-1] = 0.0, -inf
-            lm, le = row(a, 2, w), row(a, 3, w)
-            ctc_forward(
-                row(a, 0, w), row(a, 1, w), lm, le, offset(lm, -1), offset(le, -1),
-                row(next_a, 0, w), row(next_a, 1, w), new_lm, new_le, ym, ye, k, ym[n_label], ye[n_label], n,
-            )  # fmt: skip
-            a = next_a
-            if t % CTC_KEPT == CTC_KEPT - 1:
-                ctc_normalise(row(a, 0, w), row(a, 1, w), n)
-                ctc_normalise(row(a, 2, w), row(a, 3, w), n)
+        ctc_clear(begun, 0, w)
+        ctc_clear(begun, 2, w)
+        row(begun, 0, w)[0], row(begun, 1, w)[0] = 1.0, 0.0
+        a = begun
+        for begin in range(0, sequence_frames, stretch):
+            ctc_copy(a, begun, CTC_STATE * w)
+            if derive:
+                ctc_copy(begun, states + begin // stretch * state, CTC_STATE * w)
+            a = ctc_stretch_T(
+                scratch, begun, lse, x_frame, index, gathered, k, begin, min(begin + stretch, sequence_frames), False, logits, n_label, n_classes
+            )
         bm, be, lm, le = row(a, 0, w), row(a, 1, w), row(a, 2, w), row(a, 3, w)
         m, e = _sum_of_2_f64(bm[n_label], be[n_label], lm[n_label - 1], le[n_label - 1])
         m, e = _normal_parts_f64(m, e)
         loss = -_log_parts_f64(m, e)
         forgiven = zero_infinity != 0 and loss == inf
         pointer(values, f64)[s] = 0.0 if forgiven else loss
-        if grad[0] == 0:
+        if not derive:
             continue
         fill_frames_T(grad, s, sequence_frames, frames, n_classes, T(0))
         if not loss < inf:
@@ -229,6 +255,11 @@ def ctc_T(
             row(z, 2, w)[n_label - 1], row(z, 3, w)[n_label - 1] = 1 / m, -e
         scale = pointer(scales, f64)[s]
         for t in range(sequence_frames - 1, -1, -1):
+            begin = t // stretch * stretch
+            if t == begin + stretch - 1 and t < sequence_frames - 1:
+                ctc_copy(states + begin // stretch * state, begun, CTC_STATE * w)
+                ctc_stretch_T(scratch, begun, lse, x_frame, index, gathered, k, begin, t + 1, True, logits, n_label, n_classes)
+            a = begun + (t - begin + 1) * frame
             ym, ye = row(a, 4, w), row(a, 5, w)
             zbm, zbe, zlm, zle = row(z, 0, w), row(z, 1, w), row(z, 2, w), row(z, 3, w)
             ctc_join_blanks(row(a, 0, w), row(a, 1, w), zbm, zbe, ym[n_label], ye[n_label], gathered, n)
@@ -236,12 +267,12 @@ def ctc_T(
             posterior[n_label] = sum_values(gathered, n)
             out = offset(pointer(grad[0], T), t * grad[1] + s * grad[2])
             lse_t = lse[t] if logits else 0.0
-            softmax_frame_T(offset(x_frame, t * x_sequence), out, n_classes, lse_t, scale, pointer(scratch, T))
+            softmax_frame_T(offset(pointer(x_frame[0], T), t * x_frame[1]), out, n_classes, lse_t, scale, pointer(scratch, T))
             label_gradients_T(out, scale, ym, ye, posterior, index, first, n_label)
             nbm, nbe, nlm, nle = row(next_z, 0, w), row(next_z, 1, w), row(next_z, 2, w), row(next_z, 3, w)
             ctc_backward(zbm, zbe, zlm, zle, nbm, nbe, nlm, nle, k, n)
             if t % CTC_KEPT == 0:
                 ctc_normalise(nbm, nbe, n)
                 ctc_normalise(nlm, nle, n)
-            z, next_z, a = next_z, z, a - frame
+            z, next_z = next_z, z
     release_flags(flags)

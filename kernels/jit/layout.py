@@ -36,9 +36,11 @@ TILE = 4096  # elements of a tile: it stays in the first-level cache
 TILES = BUFFER + BLOCK // LANES
 
 # CTC: rows over the labels of a sequence, of float64 or int64.
-CTC_FRAME = 6  # rows kept of a frame: a of blanks, a of labels, y, each m and e
+CTC_STATE = 4  # rows of a state: a of blanks, a of labels, each m and e
+CTC_FRAME = 6  # rows kept of a frame: its state and y, m and e
 CTC_ROWS = 13  # of the sequence
 CTC_KEPT = 16  # frames between two normalisations: m stays within 2^40
+CTC_STRETCH = 1 << 22  # bytes of the frames that are kept; of longer sequences, the state before each such stretch
 
 
 @register_jitable
@@ -48,10 +50,21 @@ def ctc_width(n_labels):
 
 
 @register_jitable
-def ctc_scratch(n_frames, n_labels, keeps):
-    """Bytes for the longest of sequences; keeps: whether every frame is kept, for the gradient."""
-    frames = n_frames + 1 if keeps else 0 * n_frames + 2
-    return 8 * (BLOCK + ctc_width(n_labels) * (CTC_FRAME * frames + CTC_ROWS) + n_frames).max()
+def ctc_layout(n_frames, n_labels, derive):
+    """Of a sequence: frames that are kept at a time, rows before them, words of its scratch memory behind BLOCK."""
+    width = ctc_width(n_labels)
+    stretch = max(min(n_frames, CTC_STRETCH // (8 * CTC_FRAME * width)), int(n_frames**0.5) + 1) if derive else CTC_KEPT
+    before = CTC_ROWS + (CTC_STATE * -(-n_frames // stretch) if derive else 0)
+    return stretch, before, width * (before + CTC_FRAME * (stretch + 1)) + n_frames
+
+
+@register_jitable
+def ctc_scratch(n_frames, n_labels, derive):
+    """Bytes for the longest of sequences."""
+    most = 0
+    for k in range(len(n_frames)):
+        most = max(most, ctc_layout(n_frames[k], n_labels[k], derive)[2])
+    return 8 * (BLOCK + most)
 
 
 # Whole rows: arrays over the rows of a tile, then the tiles of three inputs, their gradients and Hessians, all in float64.
