@@ -342,7 +342,7 @@ def objectives(quick):
     real = {2: datasets.load_breast_cancer, 10: datasets.load_digits}
     for engine, (train, binary, multiclass, in_numpy) in engines.items():
         # CatBoost calls Python for every row of several classes
-        sizes, rounds = (2_000, 200) if quick else (20_000, 1_000 if engine == "catboost" else 10_000), 3 if quick else 10
+        sizes, rounds = (2_000, 200) if quick else (20_000, 1_000 if engine == "catboost" else 20_000), 3 if quick else 10
         for n, n_classes, loss, built_in in zip(sizes, (2, 10), ("binary_cross_entropy_with_logits", "cross_entropy"), (binary, multiclass)):
             x = normal(n, 10)
             y = np.argmax(x @ normal(10, n_classes) + normal(n, n_classes), axis=1)
