@@ -19,12 +19,13 @@ fuzz: $(VENV)/.with-$(or $(EXTRAS),test)
 	$(BIN)/python -m tests.fuzz --calls $(or $(CALLS),1000000) --seed $(or $(SEED),0)
 
 # Copies of the checkout, built to check themselves, and tested there: memory and undefined behaviour by gcc, one instruction
-# set; indices, None and wraparound by Cython. gcc defines shifts of negative numbers, and Numba's kernels are not instrumented.
+# set; indices, None and wraparound by Cython, floating-point flags by NumPy. gcc defines shifts of negative numbers, and Numba's kernels are not instrumented.
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize=shift-base -fno-omit-frame-pointer -g1
 sanitize: BUILD := FASTLOSS_BUILD_ISAS="$(or $(ISA),v3)" CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)"
 sanitize: RUN := LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
             ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 checked: BUILD := FASTLOSS_BUILD_CHECKED=1 FASTLOSS_BUILD_ISAS="$(or $(ISA),v3)"
+checked: RUN := FASTLOSS_TEST_ERRSTATE=raise
 sanitize checked: $(VENV)/.with-test
 	rm -rf build/$@ && mkdir -p build/$@
 	cp -r $$(git ls-files | cut -d/ -f1 | sort -u) build/$@

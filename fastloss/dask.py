@@ -111,6 +111,7 @@ class Cut:
         )  # fmt: skip
 
 
+@np.errstate(all="ignore")
 def _named(*blocks, block, names, others, keywords):
     n = len(names)
     return block(*blocks[n:], dict(zip(names, blocks[:n], strict=True)) | others, **keywords)
@@ -170,6 +171,7 @@ def _loss(function, mode, arguments):
     return parts[0] if mode == "g" else (value, *parts)
 
 
+@np.errstate(all="ignore")
 def _reduced(partial, divisor, *, reduction, empty, of):
     partial = _unboxed(partial)
     if reduction == "batchmean":
@@ -390,6 +392,7 @@ def _joined(lse, within, share, weight, given, axis, n_classes, dense, reduced, 
     return _boxed(Partial(tuple(total(losses)), weight_sum, count), lse.ndim)
 
 
+@np.errstate(all="ignore")
 def _others(lse, share, axis):
     """For each chunk of classes, the logsumexp of all others and their share of the target."""
     each = range(lse.shape[axis])
@@ -509,6 +512,7 @@ def _merged_lse(cut, axes, of, negated):
                         meta=np.empty((0,) * lses.ndim, of))
 
 
+@np.errstate(all="ignore")
 def _lse_of(lses, axes, of):
     return logsumexp(lses, axes, keepdims=True).astype(of)
 

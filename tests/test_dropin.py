@@ -159,7 +159,9 @@ def test_softmax_is_scipys(name, rows, dtype):
     special = oracle("scipy.special")
     x = np.asarray(ROWS[rows], dtype)
     for axis in axes_of(x):
-        ours, theirs = getattr(fl, name)(x, axis), getattr(special, name)(x, axis=axis)
+        ours = getattr(fl, name)(x, axis)
+        with np.errstate(invalid="ignore"):
+            theirs = getattr(special, name)(x, axis=axis)
         assert ours.dtype == theirs.dtype
         if rows == "+inf" and name == "log_softmax":           # SciPy: -inf beside the +inf; here NaN, as in torch and in softmax
             ours = np.where(np.isnan(theirs) | ~np.isnan(ours), ours, theirs)

@@ -4,6 +4,7 @@ import numpy as np
 from mpmath import mp
 
 
+@np.errstate(all="ignore")
 def errors(got, want, size=0.0):
     """|got - want| in units in the last place of max(|want|, |size|), in got's own format.
 
@@ -14,13 +15,12 @@ def errors(got, want, size=0.0):
     info = np.finfo(got.dtype)
     want = np.broadcast_to(widen(want), got.shape)
     size = np.broadcast_to(np.abs(widen(size)), got.shape)
-    with np.errstate(all="ignore"):
-        _, exponent = np.frexp(np.maximum(np.abs(want), size))
-        unit = np.ldexp(np.longdouble(1), np.maximum(exponent - 1, info.minexp) - info.nmant)
-        error = np.abs(got.astype(np.longdouble) - want) / unit
-        overflow = np.abs(want) >= np.longdouble(info.max) * (1 + np.longdouble(info.epsneg) / 2)
-        same = (np.isnan(got) & np.isnan(want)) | (got == want)
-        same |= np.isinf(got) & overflow & (np.sign(got) == np.sign(want))
+    _, exponent = np.frexp(np.maximum(np.abs(want), size))
+    unit = np.ldexp(np.longdouble(1), np.maximum(exponent - 1, info.minexp) - info.nmant)
+    error = np.abs(got.astype(np.longdouble) - want) / unit
+    overflow = np.abs(want) >= np.longdouble(info.max) * (1 + np.longdouble(info.epsneg) / 2)
+    same = (np.isnan(got) & np.isnan(want)) | (got == want)
+    same |= np.isinf(got) & overflow & (np.sign(got) == np.sign(want))
     return np.select([same, np.isnan(error)], [0.0, np.inf], error).astype(np.float64)
 
 
@@ -52,6 +52,13 @@ def assert_same(got, want, what=""):
         )
 
 
+@np.errstate(over="ignore", under="ignore")
+def rounded(array, dtype):
+    """What the dtype makes of the array, subnormals and infinities included."""
+    return np.asarray(array).astype(dtype)
+
+
+@np.errstate(under="ignore")
 def widen(array):
     """longdouble, from floats or mpmath numbers (split in two doubles, so that 64 bits survive)."""
     array = np.asarray(array)
