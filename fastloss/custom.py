@@ -211,7 +211,7 @@ class CustomLoss(_Custom, ElementwiseLoss):
 
     def __init__(self, definition):
         def terms(input, target, *, weight=None, **given):
-            return Terms({"input": input, "target": target}, self._parameters(given), weight, self._formula)
+            return Terms({"input": input, "target": target}, self._parameters(given, check.number), weight, self._formula)
 
         own = list(inspect.signature(terms).parameters.values())[:3]
         terms.__signature__ = inspect.Signature([*own, *definition.parameters(inspect.Parameter.KEYWORD_ONLY)])
@@ -219,8 +219,9 @@ class CustomLoss(_Custom, ElementwiseLoss):
         self._short = {"reduction", *definition.defaults}
         ElementwiseLoss.__init__(self, definition.named(terms), mean_over_weight=True, compiled=False)
 
-    def _parameters(self, given):
-        return tuple([check.number(name, value, "a number", lambda _: True) for name, value in self._values(given).items()])
+    def _parameters(self, given, number=check.number):
+        """The formula's parameters; inside Numba `number` is another."""
+        return tuple([number(name, value, "a number", lambda _: True) for name, value in self._values(given).items()])
 
     @cached_property
     def _defaults(self):
