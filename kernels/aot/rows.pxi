@@ -35,6 +35,9 @@ cdef struct Share:            # factor / total = high (1 + low)
 cdef enum:
     UNIT = 3 * LANES          # the unit of LANES rows: base, which is subtracted first, without error; magic and low for exp_unit
 
+cdef enum:
+    FEW = 2                   # rows that are not worth a transposition
+
 cdef enum:                    # maxima beyond it are subtracted: all that matters lies nearer than half of it, so that this is exact
     FAR32 = 512
     FAR64 = 1536
@@ -218,8 +221,8 @@ cdef inline void choose_unit(const real* maxima, real* unit) noexcept nogil:
     memcpy(unit + 2 * LANES, low, sizeof(k))
 
 
-cdef inline void tops(const Stats* st, const real* unit, double* top, double* own, double* lost) noexcept nogil:
-    """e_m, to float64; and as it stands among the exponentials, own + lost: by that a single class has probability 1."""
+cdef inline void tops(const Stats* st, const real* unit, bint rests, double* top, double* own, double* lost) noexcept nogil:
+    """e_m, to float64 if rests; and as it stands among the exponentials, own + lost: by that a single class has probability 1."""
     cdef double m[LANES]
     cdef double magic[LANES]
     cdef double v, s
@@ -229,18 +232,19 @@ cdef inline void tops(const Stats* st, const real* unit, double* top, double* ow
         m[l], magic[l] = select_f64(st.m[l] - st.m[l] == 0, st.m[l], 0.0) - unit[l], unit[LANES + l]
         if real is float:
             magic[l] += _bias_f64() - <double> _bias_f32()
-    for l in range(LANES):
-        v, s = exp_unit_f64(m[l], magic[l], -INFINITY)
-        top[l] = s + v * s
-        own[l], lost[l] = top[l], (s - top[l]) + v * s
+    if rests or real is double:
+        for l in range(LANES):
+            v, s = exp_unit_f64(m[l], magic[l], -INFINITY)
+            top[l] = s + v * s
+            own[l], lost[l] = top[l], (s - top[l]) + v * s
     if real is float:
         for l in range(LANES):
             p, q = exp_unit_f32(<float> m[l], unit[LANES + l], <float> -INFINITY)
             own[l], lost[l] = <double> q + <double> p * <double> q, 0
 
 
-cdef inline void finish(Stats* st, const real* unit, const double* hi, const double* lo, const double* count) noexcept nogil:
-    """rest and total, from the sums without maxima and the number of maxima"""
+cdef inline void finish(Stats* st, const real* unit, bint rests, const double* hi, const double* lo, const double* count) noexcept nogil:
+    """total, and rest if rests, from the sums without maxima and the number of maxima"""
     cdef double top[LANES]
     cdef double own[LANES]
     cdef double lost[LANES]
@@ -249,21 +253,24 @@ cdef inline void finish(Stats* st, const real* unit, const double* hi, const dou
     cdef double error[LANES]
     cdef double maxima, back
     cdef Py_ssize_t l
-    tops(st, unit, top, own, lost)
+    tops(st, unit, rests, top, own, lost)
+    if rests:
+        for l in range(LANES):
+            rest[l] = (hi[l] + lo[l]) / top[l] + (count[l] - 1.0)
+        memcpy(st.rest, rest, sizeof(rest))
     for l in range(LANES):
-        rest[l] = (hi[l] + lo[l]) / top[l] + (count[l] - 1.0)
         maxima = count[l] * own[l]
         total[l] = hi[l] + maxima
         back = total[l] - hi[l]
         error[l] = (hi[l] - (total[l] - back)) + (maxima - back) + (lo[l] + count[l] * lost[l])
     for l in range(LANES):
         total[l] += st.m[l] - st.m[l]
-    memcpy(st.rest, rest, sizeof(rest))
     memcpy(st.total, total, sizeof(rest))
     memcpy(st.error, error, sizeof(rest))
 
 
 cdef inline void shares(const double* factor, const Stats* st, Share* share, const real* like) noexcept nogil:
+    """Of each row; the factor NULL is 1."""
     cdef double a, p, rest
     cdef double f[LANES]
     cdef double total[LANES]
@@ -272,12 +279,12 @@ cdef inline void shares(const double* factor, const Stats* st, Share* share, con
     cdef double low[LANES]
     cdef Py_ssize_t l
     for l in range(LANES):
-        f[l], total[l], error[l] = factor[l], st.total[l], st.error[l]
+        f[l], total[l], error[l] = factor[l] if factor != NULL else 1.0, st.total[l], st.error[l]
     for l in range(LANES):
         a = f[l] / total[l]
-        if real is float:                                # divisions side by side: with few classes they are what takes time
+        if real is float:                                # few divisions: with few classes they are what takes time
             high[l] = <float> a
-            rest = (a - high[l]) * (total[l] / f[l])
+            rest = <float> (a - high[l]) / <float> high[l] if factor != NULL else (a - high[l]) * total[l]
         else:
             high[l] = a
             p, rest = product_f64(a, total[l])
@@ -342,7 +349,7 @@ cdef inline void load_tile(real* t, const View* view, const Rows* job, Py_ssize_
     cdef const real* first = row_of[real](view, job, r, t)
     cdef const real* p
     cdef Py_ssize_t c, l, n = job.n_classes, step = view.classes
-    if step == 1 and job.inner == 1 and view.outer >= n:
+    if step == 1 and job.inner == 1 and view.outer >= n and rows > FEW:
         if real is float:
             load_rows_f32(first, view.outer, rows, n, (job.n_rows - r - rows) * view.outer, t)
         else:
@@ -364,7 +371,7 @@ cdef inline void store_tile(const real* t, const View* view, const Rows* job, Py
     cdef real* first = row_of[real](view, job, r, t)
     cdef real* p
     cdef Py_ssize_t c, l, n = job.n_classes, step = view.classes
-    if step == 1 and job.inner == 1 and view.outer == n:
+    if step == 1 and job.inner == 1 and view.outer == n and rows > FEW:
         if real is float:
             store_rows_f32(t, rows, n, first)
         else:
@@ -387,7 +394,7 @@ cdef inline const real* tile_lines(const View* view, const Rows* job, Py_ssize_t
     return row_of[real](view, job, r, spare)
 
 
-cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classes, const real* out, Stats* st) noexcept nogil:
+cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classes, const real* out, bint rests, Stats* st) noexcept nogil:
     """Statistics of a tile, and its exponentials (1 + v) s; meanwhile the lines of out are fetched, to be written next."""
     cdef real m[LANES]
     cdef real k[LANES]
@@ -406,7 +413,7 @@ cdef inline void tile_stats(const real* x, real* v, real* s, Py_ssize_t n_classe
     lanes_others(x, v, s, n_classes, m, hi, lo, k)
     for l in range(LANES):
         count[l] = k[l]
-    finish(st, unit, hi, lo, count)
+    finish(st, unit, rests, hi, lo, count)
 
 
 # ---- runs: at least LANES values side by side. Their last vector, if it is not whole, begins earlier; its exponentials
@@ -467,7 +474,7 @@ cdef inline void settle(real* values, Py_ssize_t n) noexcept nogil:
             values[c] = values[c + apart]
 
 
-cdef inline void runs_stats(const real** x, real** v, real** s, const real** out, Py_ssize_t n, Py_ssize_t runs, real* unit, Stats* st) noexcept nogil:
+cdef inline void runs_stats(const real** x, real** v, real** s, const real** out, Py_ssize_t n, Py_ssize_t runs, bint rests, real* unit, Stats* st) noexcept nogil:
     """Statistics of up to 16 runs, and their exponentials."""
     cdef real m[LANES]
     cdef real k[LANES]
@@ -494,7 +501,7 @@ cdef inline void runs_stats(const real** x, real** v, real** s, const real** out
         else:
             sums[0][r] = sum_lanes(hi)
         sums[2][r] = total_count(k)
-    finish(st, unit, sums[0], sums[1], sums[2])
+    finish(st, unit, rests, sums[0], sums[1], sums[2])
 
 
 # ---- rows of SHORT_ROW classes and more ---------------------------------------------------------------------------
@@ -537,7 +544,7 @@ cdef inline void spread(const real* values, real* out, Py_ssize_t step, Py_ssize
             out[c * step] = values[c]
 
 
-cdef inline void whole_rows(const Rows* job, const Py_ssize_t* r, Py_ssize_t rows, real* scratch, real** v, real** s, Stats* st) noexcept nogil:
+cdef inline void whole_rows(const Rows* job, const Py_ssize_t* r, Py_ssize_t rows, bint rests, real* scratch, real** v, real** s, Stats* st) noexcept nogil:
     """runs_stats of rows that do not come in pieces, rows_at_once of them at most."""
     cdef real* x[LANES]
     cdef real* out[LANES]
@@ -550,7 +557,7 @@ cdef inline void whole_rows(const Rows* job, const Py_ssize_t* r, Py_ssize_t row
         if job.x.classes != 1:
             gather[real](x[l], job.x.classes, n, scratch + (2 * rows + l) * width)
             x[l] = scratch + (2 * rows + l) * width
-    runs_stats[real](<const real**> x, v, s, <const real**> out, n, rows, unit, st)
+    runs_stats[real](<const real**> x, v, s, <const real**> out, n, rows, rests, unit, st)
 
 
 cdef inline const real* piece_of(const Rows* job, Py_ssize_t r, Py_ssize_t start, Py_ssize_t size, real* scratch) noexcept nogil:
@@ -579,7 +586,7 @@ cdef inline void long_row(const Rows* job, Py_ssize_t r, real* scratch, real* un
     while goes_on(job, start):
         size = piece_size(start, n)
         x = piece_of[real](job, r, start, size, scratch)
-        runs_stats[real](&x, &v, &s, &x, size, 1, unit, &piece)
+        runs_stats[real](&x, &v, &s, &x, size, 1, True, unit, &piece)
         if start == 0:
             m, rest[0], rest[1] = piece.m[0], piece.rest[0], 0
         elif piece.m[0] > m:                             # the maximum so far is now among the others
@@ -595,7 +602,7 @@ cdef inline void long_row(const Rows* job, Py_ssize_t r, real* scratch, real* un
     for l in range(LANES):
         maxima[l], st.m[l], st.rest[l] = <real> m, m, rest[0] + rest[1]
     choose_unit(maxima, unit)
-    tops(st, unit, top, own, lost)
+    tops(st, unit, False, top, own, lost)
     total = (<long double> own[0] + lost[0]) * (1.0 + <long double> rest[0] + rest[1])
     for l in range(LANES):
         st.total[l], st.error[l] = <double> total + (m - m), <double> (total - <double> total)
@@ -630,11 +637,8 @@ cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* 
     cdef real* s[LANES]
     cdef real* out
     cdef real unit[UNIT]
-    cdef double one[LANES]
     cdef Share share
     cdef Stats st
-    for l in range(LANES):
-        one[l] = 1
     v[0], s[0] = scratch, scratch + PIECE + SHORT_ROW
     if n < SHORT_ROW:
         v[0], s[0] = scratch + tile_size(n), scratch + 2 * tile_size(n)
@@ -642,14 +646,14 @@ cdef void softmax_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* 
         rows = min(max(group, 1), end - r)
         if n < SHORT_ROW:
             load_tile[real](scratch, &job.x, job, r, rows)
-            tile_stats[real](scratch, v[0], s[0], n, tile_lines[real](&job.out, job, r, v[0]), &st)
+            tile_stats[real](scratch, v[0], s[0], n, tile_lines[real](&job.out, job, r, v[0]), False, &st)
         elif group:
             for l in range(rows):
                 index[l] = r + l
-            whole_rows[real](job, index, rows, scratch, v, s, &st)
+            whole_rows[real](job, index, rows, False, scratch, v, s, &st)
         else:
             long_row[real](job, r, scratch, unit, &st)
-        shares[real](one, &st, &share, scratch)
+        shares[real](NULL, &st, &share, scratch)
         if n < SHORT_ROW:
             lanes_scale[real](v[0], s[0], scratch, n, &share, -1, tile_lines[real](&job.x, job, r + LANES, scratch))
             store_tile[real](scratch, &job.out, job, r, rows)
@@ -715,13 +719,13 @@ cdef inline void rows_stats(const Rows* job, Py_ssize_t r, Py_ssize_t rows, real
     if n < SHORT_ROW:
         load_tile[real](scratch, &job.x, job, r, rows)
         tile_stats[real](scratch, scratch + tile_size(n), scratch + 2 * tile_size(n), n,
-                         tile_lines[real](&job.out, job, r, tile_lines[real](&job.x, job, r + LANES, scratch)), st)
+                         tile_lines[real](&job.out, job, r, tile_lines[real](&job.x, job, r + LANES, scratch)), True, st)
         return
     for l in range(LANES):
         st.m[l], st.rest[l], index[l] = 0, 0, r + l
     for l from 0 <= l < rows by max(group, 1):
         if group:
-            whole_rows[real](job, index + l, min(group, rows - l), scratch, v, s, &some)
+            whole_rows[real](job, index + l, min(group, rows - l), True, scratch, v, s, &some)
         else:
             long_row[real](job, r + l, scratch, unit, &some)
         for k in range(min(max(group, 1), rows - l)):
@@ -1057,7 +1061,7 @@ cdef inline void present_rows(const Rows* job, Py_ssize_t r, real* scratch, Batc
         for i in range(some):
             index[i] = r + b.present[first + i]
         if at_once:
-            whole_rows[real](job, index, some, scratch, v, s, &part)
+            whole_rows[real](job, index, some, True, scratch, v, s, &part)
         else:
             long_row[real](job, index[0], scratch, unit, &part)
         for i in range(some):
@@ -1100,7 +1104,7 @@ cdef void cross_entropy_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, 
         load_batch[real](job, r, rows, &b, scratch)
         if short:
             load_tile[real](x, &job.x, job, r, rows)
-            tile_stats[real](x, v, s, n, tile_lines[real](&job.out, job, r, v), &st)
+            tile_stats[real](x, v, s, n, tile_lines[real](&job.out, job, r, v), True, &st)
             for l in range(LANES):
                 b.x_y[l] = x[max(b.y[l], 0) * LANES + l]
                 weigh_target(job, &b, &st, l)
@@ -1406,7 +1410,7 @@ cdef void dense_rows(const Rows* job, Py_ssize_t begin, Py_ssize_t end, real* sc
         if short:
             target_tile[real](job, q, r, rows, &b)
             load_tile[real](x, &job.x, job, r, rows)
-            tile_stats[real](x, v, s, n, tile_lines[real](&job.out, job, r, v), &st)
+            tile_stats[real](x, v, s, n, tile_lines[real](&job.out, job, r, v), True, &st)
             for l in range(LANES):
                 m[l] = <real> st.m[l]
             if job.gamma != 0:

@@ -105,6 +105,12 @@ FL_TURN(turn_f64, fl_f64s)
 
 #endif
 
+#if defined(__GNUC__) && !defined(__clang__)
+#define FL_UNROLL _Pragma("GCC unroll 16") /* a block stays in registers */
+#else
+#define FL_UNROLL
+#endif
+
 /* load: rows of n numbers, `step` apart; `room` numbers behind the last row can be read too. Lanes that are no rows become 0,
    and behind class n any number may stand, up to a multiple of W.  store: rows side by side, and nothing else is written. */
 #define FL_TILES(real, suffix, vector, turn, W)                                                                   \
@@ -122,9 +128,11 @@ FL_TURN(turn_f64, fl_f64s)
         }                                                                                                         \
         for (ptrdiff_t c = 0; c < n; c += W)                                                                      \
             for (ptrdiff_t l = 0; l < FL_ROWS; l += W) {                                                          \
+                FL_UNROLL                                                                                        \
                 for (int i = 0; i < W; i++)                                                                       \
                     memcpy(&from[i], x + (l + i) * step + c, sizeof(vector));                                     \
                 turn(from, to);                                                                                   \
+                FL_UNROLL                                                                                        \
                 for (int i = 0; i < W; i++)                                                                       \
                     memcpy(t + (c + i) * FL_ROWS + l, &to[i], sizeof(vector));                                    \
             }                                                                                                     \
@@ -136,9 +144,11 @@ FL_TURN(turn_f64, fl_f64s)
         const ptrdiff_t end = rows < FL_ROWS ? FL_ROWS * n + W : FL_ROWS * n;                                     \
         for (ptrdiff_t l = 0; l < FL_ROWS; l += W) /* what a row writes too much, the next one writes again */    \
             for (ptrdiff_t c = (n - 1) / W * W; c >= 0; c -= W) {                                                 \
+                FL_UNROLL                                                                                        \
                 for (int i = 0; i < W; i++)                                                                       \
                     memcpy(&from[i], t + (c + i) * FL_ROWS + l, sizeof(vector));                                  \
                 turn(from, to);                                                                                   \
+                FL_UNROLL                                                                                        \
                 for (int i = 0; i < W; i++)                                                                       \
                     if ((l + i) * n + c + W <= end)                                                               \
                         memcpy(target + (l + i) * n + c, &to[i], sizeof(vector));                                 \
