@@ -19,7 +19,8 @@ fuzz: $(VENV)/.with-$(or $(EXTRAS),test)
 	$(BIN)/python -m tests.fuzz --calls $(or $(CALLS),1000000) --seed $(or $(SEED),0)
 
 # Copies of the checkout, built to check themselves, and tested there: memory and undefined behaviour by gcc, one instruction
-# set; indices, None and wraparound by Cython, floating-point flags by NumPy. gcc defines shifts of negative numbers, and Numba's kernels are not instrumented.
+# set; indices, None and wraparound by Cython, floating-point flags by NumPy. gcc defines shifts of negative numbers, and Numba's
+# kernels are not instrumented.
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize=shift-base -fno-omit-frame-pointer -g1
 sanitize: BUILD := FASTLOSS_BUILD_ISAS="$(or $(ISA),v3)" CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)"
 sanitize: RUN := LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \

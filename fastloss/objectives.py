@@ -225,9 +225,10 @@ class catboost(_Objective):
     """An objective for CatBoost, which maximises: the derivatives of minus the loss.
 
     ``loss_function=`` calls ``calc_ders_range(approxes, targets, weights)`` for a run of rows, which gives an array (n, 2) for
-    arrays and a list of pairs for lists, or for each row of several classes ``calc_ders_multi(approx, target, weight)``, whose second derivatives are a matrix: its diagonal is that of the
-    loss, the rest 0. CatBoost asks for an `eval_metric` beside it, and for `classes_count` where there are classes; of such a
-    model predict(prediction_type="RawFormulaVal"). Several targets it takes from a subclass of its own alone:
+    arrays and a list of pairs for lists, or for each row of several classes ``calc_ders_multi(approx, target, weight)``, whose
+    second derivatives are a matrix: its diagonal is that of the loss, the rest 0. CatBoost asks for an `eval_metric` beside it,
+    and for `classes_count` where there are classes; of such a model predict(prediction_type="RawFormulaVal"). Several targets it
+    takes from a subclass of its own alone:
     ``class Several(fl.objectives.catboost, catboost.MultiTargetCustomObjective): pass``.
 
     Parameters

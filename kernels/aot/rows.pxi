@@ -26,7 +26,7 @@ cdef struct Stats:            # of LANES rows
     double m[LANES]           # maximum
     double total[LANES]       # sum of e, NaN where the maximum is infinite
     double error[LANES]       # what its rounding lost
-    double rest[LANES]        # total / top - 1
+    double rest[LANES]        # total / e_m - 1, where it is wanted
 
 cdef struct Share:            # factor / total = high (1 + low)
     double high[LANES]
@@ -34,8 +34,6 @@ cdef struct Share:            # factor / total = high (1 + low)
 
 cdef enum:
     UNIT = 3 * LANES          # the unit of LANES rows: base, which is subtracted first, without error; magic and low for exp_unit
-
-cdef enum:
     FEW = 2                   # rows that are not worth a transposition
 
 cdef enum:                    # maxima beyond it are subtracted: all that matters lies nearer than half of it, so that this is exact

@@ -128,11 +128,11 @@ FL_TURN(turn_f64, fl_f64s)
         }                                                                                                         \
         for (ptrdiff_t c = 0; c < n; c += W)                                                                      \
             for (ptrdiff_t l = 0; l < FL_ROWS; l += W) {                                                          \
-                FL_UNROLL                                                                                        \
+                FL_UNROLL                                                                                         \
                 for (int i = 0; i < W; i++)                                                                       \
                     memcpy(&from[i], x + (l + i) * step + c, sizeof(vector));                                     \
                 turn(from, to);                                                                                   \
-                FL_UNROLL                                                                                        \
+                FL_UNROLL                                                                                         \
                 for (int i = 0; i < W; i++)                                                                       \
                     memcpy(t + (c + i) * FL_ROWS + l, &to[i], sizeof(vector));                                    \
             }                                                                                                     \
@@ -144,11 +144,11 @@ FL_TURN(turn_f64, fl_f64s)
         const ptrdiff_t end = rows < FL_ROWS ? FL_ROWS * n + W : FL_ROWS * n;                                     \
         for (ptrdiff_t l = 0; l < FL_ROWS; l += W) /* what a row writes too much, the next one writes again */    \
             for (ptrdiff_t c = (n - 1) / W * W; c >= 0; c -= W) {                                                 \
-                FL_UNROLL                                                                                        \
+                FL_UNROLL                                                                                         \
                 for (int i = 0; i < W; i++)                                                                       \
                     memcpy(&from[i], t + (c + i) * FL_ROWS + l, sizeof(vector));                                  \
                 turn(from, to);                                                                                   \
-                FL_UNROLL                                                                                        \
+                FL_UNROLL                                                                                         \
                 for (int i = 0; i < W; i++)                                                                       \
                     if ((l + i) * n + c + W <= end)                                                               \
                         memcpy(target + (l + i) * n + c, &to[i], sizeof(vector));                                 \

@@ -272,7 +272,7 @@ def step(formula, tensors, grads, params):
 
 
 def each(task, pieces):
-    """task(piece) for pieces of a large array, on the threads: the loops of these ufuncs release the GIL."""
+    """task(piece) for pieces of a large array, a million elements or so each, on the threads: the loops of these ufuncs release the GIL."""
     pieces = list(pieces)
 
     def work(first, last, scratch):

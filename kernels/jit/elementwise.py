@@ -112,7 +112,7 @@ def loss_T(
 @entry
 def small_loss_T(scratch, kernel, x, y, value, grad, hess, wanted, params, n, divide_by):
     """loss_T of two arrays without weights, of one chunk at most; what is wanted beside the value has its array."""
-    arrays, periods, sums = stack(SMALL_WORDS), stack(SMALL_WORDS), stack(SMALL_WORDS)
+    arrays, periods, sums = stack(SMALL_BYTES), stack(SMALL_BYTES), stack(SMALL_BYTES)
     for k, address in enumerate((x, y, 0, 0, 0, grad, hess)):
         pointer(arrays, i64)[k] = address
         pointer(periods, i64)[k] = 0

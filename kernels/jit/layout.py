@@ -16,7 +16,7 @@ BLOCKS = TAILS + 16 * N_POINTERS
 SCRATCH_BYTES = 8 * (BLOCKS + 4 * BLOCK)
 N_OUTPUTS = 5  # of a loss, at most; its scratch has a block for each, for each of 3 inputs, for weight and upstream
 LOSS_SCRATCH_BYTES = 8 * (BLOCKS + (N_OUTPUTS + 5) * BLOCK)
-SMALL_WORDS = 64  # bytes of the addresses of a small loss
+SMALL_BYTES = 64  # of the addresses of a small loss
 UFUNC_BLOCK = 4 * BLOCK // N_POINTERS
 
 # Rows: arrays over the rows of a tile, LANES long, then up to four tiles.
