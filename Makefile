@@ -32,7 +32,7 @@ sanitize checked: $(VENV)/.with-test
 	cp -r $$(git ls-files | cut -d/ -f1 | sort -u) build/$@
 	cd build/$@ && rm -rf kernels/_generated && find . -name '*.so' -delete && ln -s ../kernels fastloss/kernels
 	cd build/$@ && env $(BUILD) $(abspath $(BIN))/python setup.py build_ext --inplace
-	cd build/$@ && env $(RUN) PYTHONPATH=. $(abspath $(BIN))/python -m pytest tests -p no:cacheprovider -k "not numba and not test_jit"
+	cd build/$@ && env $(RUN) PYTHONPATH=. $(abspath $(BIN))/python -m pytest -n auto tests -p no:cacheprovider -k "not numba and not test_jit"
 
 docs: $(VENV)/.with-$(or $(EXTRAS),docs)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build

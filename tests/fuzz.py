@@ -14,6 +14,7 @@ import faulthandler
 import inspect
 import mmap
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from tests.optimizers import RULES
 
 ERRORS = TypeError, ValueError, IndexError, MemoryError, NotImplementedError
 FOUND = 3                               # a shard's exit status
+ROOM = 1 << 33                          # bytes of a shard's memory: what broadcasts to more is a MemoryError
 SIDES = 0, 1, 1, 2, 3, 5, 7, 16, 17, 33, 70
 LONG = 4099, 70_001, 140_003
 LOSSES = "elementwise", "pair", "rows", "lines", "sequence", "linear"
@@ -435,6 +437,8 @@ def judge(call, got, fresh, before, arrays, written):
         several_steps = call.name.endswith(".step")     # the first may be fine
         if (not writable or isinstance(got, Exception) and not several_steps) and a.tobytes() != old:
             return "wrote to out before the error" if writable else "changed an input"
+    if isinstance(got, MemoryError) or isinstance(fresh, MemoryError):
+        return None
     if isinstance(got, Exception):
         if not isinstance(got, ERRORS):
             return f"raised {type(got).__name__}: {got}"
@@ -489,6 +493,7 @@ def attempt(seed, number, show=False):
 def shard(seed, numbers, position):
     """All calls of a process; the findings."""
     faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
     warnings.simplefilter("ignore")                     # of the fuzzer's own casts; those of the calls are errors
     np.set_printoptions(threshold=12)
     findings = 0

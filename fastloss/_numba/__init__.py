@@ -20,7 +20,6 @@ from .._activation import Activation
 from .._lines import RowFunction
 from .._loss import _Methods
 from ..custom import CustomActivation, CustomLoss
-from ..softmax import _RowFunction
 
 METHODS = ("grad", "backward", "backward_weight", "backward_beta", "value_and_grad", "value_grad_hess", "partial", "log_prob", "predict")
 
@@ -138,7 +137,7 @@ def register():
         if id(value) in NAMES or isinstance(value, (CustomActivation, CustomLoss, *SCHEDULES)):
             return Public(value)
 
-    for kind in (_Methods, Activation, RowFunction, _RowFunction, *SCHEDULES):
+    for kind in (_Methods, Activation, RowFunction, *SCHEDULES):
         typeof_impl.register(kind)(typeof)
     for value in OBJECTS.values():
         if inspect.isroutine(value) or inspect.isclass(value):

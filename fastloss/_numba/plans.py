@@ -64,7 +64,7 @@ def node(name, index, typ):
 
 def planner(function):
     """What plans the calls of a public function, or None: it stays outside Numba."""
-    return PLANS.get(function if inspect.isroutine(function) or isinstance(function, family._RowFunction) else type(function))
+    return PLANS.get(function if inspect.isroutine(function) else type(function))
 
 
 def plan(function, method, arguments):
