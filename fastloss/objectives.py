@@ -4,6 +4,7 @@ An objective is immutable, pickles, and is cheap to make; none of the engines is
 log-odds for `binary_cross_entropy_with_logits`, one column of logits per class for `cross_entropy`.
 """
 
+import functools
 import inspect
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 import fastloss
 
 from . import _check as check
+from . import _config as config
 from ._initial import constant
 from ._lines import BrierLoss, HingeLoss
 from ._loss import ElementwiseLoss, RowTerms
@@ -268,15 +270,24 @@ class catboost(_Objective):
 
     def calc_ders_multi(self, approx, target, weight):
         """The first derivatives by the scores of one row, and the matrix of the second."""
+        scale = -1.0 if weight is None else -float(weight)
+        derivatives = self._compiled(approx, target, scale) if self._compiled else None
+        if derivatives is not None:
+            return derivatives
         x = np.asarray(approx, np.float64)[None]
-        plain = type(target) is float and target.is_integer() and 0 <= target < x.size
-        y = np.array([int(target)]) if plain else self.labels(np.asarray([target]), x.shape)
-        first, second = (a[0].tolist() for a in self._derivatives(x, y, None))
-        scale, zeros = -1.0 if weight is None else -float(weight), [0.0] * x.size
-        matrix = [zeros.copy() for _ in second]
-        for i, value in enumerate(second):
-            matrix[i][i] = scale * value
-        return [scale * value for value in first], matrix
+        first, second = (a[0] for a in self._derivatives(x, self.labels(np.asarray([target]), x.shape), None))
+        return (scale * first).tolist(), np.diag(scale * second).tolist()
+
+    @functools.cached_property
+    def _compiled(self):
+        """What computes a row of class scores at once, where the loss is a cross-entropy."""
+        terms, engine = self.loss._function("input", "target", **self.params), config.compiled()
+        if not (engine and isinstance(terms, RowTerms) and self.loss._kernel == "cross_entropy"):
+            return None
+        weight = None if terms.weight is None else check.class_weight(terms.weight, np.size(terms.weight), np.dtype(np.float64))
+        options = weight, terms.ignore_index, terms.smoothing, terms.z_loss, terms.gamma
+        least, exact = FLOOR if self.hessian == "positive" else -np.inf, self.hessian != "one"
+        return lambda approx, target, scale: engine.row_derivatives(approx, target, scale, least, exact, *options)
 
 
 def _public_loss(loss, params):

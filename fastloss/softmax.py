@@ -1,7 +1,6 @@
 """The softmax family, with SciPy's signatures."""
 
 import functools
-import inspect
 import math
 
 import numpy as np
@@ -68,114 +67,112 @@ def _apart(out, *inputs):
     return np.empty(out.shape, out.dtype) if any(overlaps(array, out) for array in inputs) else out
 
 
-class _GeneralCalls:
-    """Stands in for the compiled calls where there is no compiled module."""
+@np.errstate(all="ignore")
+def _value(op, masked, x, axis, out, where, dtype):
+    raw = x
+    x, computed, result, mask = _prepare("x", x, dtype, where)
+    given = check.out("out", out, x.shape, result)
+    y = np.empty(x.shape, result) if given is None else _apart(given, raw, where)
+    axes = _axes(axis, x.ndim)
+    if x.ndim == 0:
+        x, y_rows, mask = x.reshape(1), y.reshape(1), None if mask is None else mask.reshape(1)
+        axes = (0,)
+    else:
+        y_rows = y
+    if x.size == 0:
+        return y if given is None else given
+    merged, one, undo = _one_axis(x, axes)
+    merged_mask = None if mask is None else _one_axis(mask, axes)[0]
+    if len(axes) == 1:
+        _rows(op, merged, computed, result, merged_mask, one, y_rows, masked)
+    else:
+        y_rows[...] = undo(_rows(op, merged, computed, result, merged_mask, one, np.empty(merged.shape, result), masked))
+    if given is not None and y is not given:
+        np.copyto(given, y)
+    return given if given is not None else y[()] if y.ndim == 0 else y
 
-    def __call__(self, x, axis=None, *, out=None, where=None, dtype=None):
-        return self._general(x, axis, out, where, dtype)
 
-    def _fast_op(self, op):
-        pass
+@np.errstate(all="ignore")
+def _gradient(op, masked, g, y, axis, out, where):
+    raw = (g, y)
+    g, y = check.array("g", g), check.array("y", y)
+    if g.shape != y.shape:
+        raise ValueError(f"g has shape {g.shape}; it must be y's shape {y.shape}")
+    computed, result = check.working_dtype(y)
+    mask = check.mask(where, y.shape)
+    if mask is not None:
+        g, y = np.where(mask, g, g.dtype.type(0)), np.where(mask, y, y.dtype.type(masked))
+    given = check.out("out", out, y.shape, result)
+    gradient = np.empty(y.shape, result) if given is None else _apart(given, *raw)
+    axes = _axes(axis, y.ndim) or (0,)
+    if y.size:
+        flat = y.ndim == 0
+        g1, one, undo = _one_axis(g.reshape(1) if flat else g, axes)
+        y1 = _one_axis(y.reshape(1) if flat else y, axes)[0]
+        target = (gradient.reshape(1) if flat else gradient) if len(axes) == 1 else np.empty(y1.shape, result)
+        for (g_rows, y_rows), (rows,), _ in row_slabs([g1, y1], one, computed, [target]):
+            config.kernels().softmax_backward(op, g_rows, y_rows, rows)
+        if len(axes) != 1:
+            gradient[...] = undo(target)
+    if given is not None and gradient is not given:
+        np.copyto(given, gradient)
+    return given if given is not None else gradient[()] if gradient.ndim == 0 else gradient
 
 
 _engine = config.compiled()
 
 
-class _RowFunction(_engine.SoftmaxCalls if _engine else _GeneralCalls):
-    """softmax or log_softmax: call it for the value; `backward` takes the result."""
+def _row_function(masked):
+    """Decorates what describes softmax or log_softmax: it gets its value, and `backward`; elements that take no part become `masked`."""
+    def decorate(described):
+        op = described.__name__
 
-    def __init__(self, function, op, masked):
-        functools.update_wrapper(self, function)
-        self.__signature__ = inspect.signature(function)
-        self._op, self._masked = op, masked
-        self._fast_op(op)
+        def general(x, axis, out, where, dtype):
+            other = owner((x, out, where))
+            if other is not None:
+                return other.call(function, "__call__", (x, axis), {"out": out, "where": where, "dtype": dtype})
+            return _value(op, masked, x, axis, out, where, dtype)
 
-    def __reduce__(self):
-        return self.__name__
+        def always_general(x, axis=None, *, out=None, where=None, dtype=None):
+            return general(x, axis, out, where, dtype)
 
-    def __repr__(self):
-        return f"<fastloss.{self.__name__}>"
+        def backward(g, y, axis=None, *, out=None, where=None):
+            """The gradient of the input from the gradient g of the result y.
 
-    def _general(self, x, axis, out, where, dtype):
-        other = owner((x, out, where))
-        if other is not None:
-            return other.call(self, "__call__", (x, axis), {"out": out, "where": where, "dtype": dtype})
-        raw = x
-        with np.errstate(all="ignore"):
-            x, computed, result, mask = _prepare("x", x, dtype, where)
-            given = check.out("out", out, x.shape, result)
-            y = np.empty(x.shape, result) if given is None else _apart(given, raw, where)
-            axes = _axes(axis, x.ndim)
-            if x.ndim == 0:
-                x, y_rows, mask = x.reshape(1), y.reshape(1), None if mask is None else mask.reshape(1)
-                axes = (0,)
-            else:
-                y_rows = y
-            if x.size == 0:
-                return y if given is None else given
-            merged, one, undo = _one_axis(x, axes)
-            merged_mask = None if mask is None else _one_axis(mask, axes)[0]
-            if len(axes) == 1:
-                _rows(self._op, merged, computed, result, merged_mask, one, y_rows, self._masked)
-            else:
-                y_rows[...] = undo(_rows(self._op, merged, computed, result, merged_mask, one, np.empty(merged.shape, result), self._masked))
-            if given is not None and y is not given:
-                np.copyto(given, y)
-        return given if given is not None else y[()] if y.ndim == 0 else y
+            softmax: ``y * (g - sum(g * y))``; log_softmax: ``g - exp(y) * sum(g)``, sums along `axis` (None: all axes).
 
-    def backward(self, g, y, axis=None, *, out=None, where=None):
-        """The gradient of the input from the gradient g of the result y.
+            Parameters
+            ----------
+            g, y : array_like of one shape
+            axis : None, int or tuple of int
+            out : ndarray, optional
+            where : array_like of bool, optional
+                As in the forward call: elements where it is False take no part and get 0.
 
-        softmax: ``y * (g - sum(g * y))``; log_softmax: ``g - exp(y) * sum(g)``, sums along `axis` (None: all axes).
+            Returns
+            -------
+            ndarray of that shape and y's dtype
 
-        Parameters
-        ----------
-        g, y : array_like of one shape
-        axis : None, int or tuple of int
-        out : ndarray, optional
-        where : array_like of bool, optional
-            As in the forward call: elements where it is False take no part and get 0.
+            Examples
+            --------
+            >>> import fastloss as fl
+            >>> fl.softmax.backward([1.0, 0.0], fl.softmax([0.0, 0.0]), axis=-1)
+            array([ 0.25, -0.25])
+            """
+            other = owner((g, y, out, where))
+            if other is not None:
+                return other.call(function, "backward", (g, y, axis), {"out": out, "where": where})
+            return _gradient(op, masked, g, y, axis, out, where)
 
-        Returns
-        -------
-        ndarray of that shape and y's dtype
+        function = functools.wraps(described)(_engine.softmax_calls(op, general) if _engine else always_general)
+        backward.__qualname__, function.backward = f"{op}.backward", backward
+        return function
 
-        Examples
-        --------
-        >>> import fastloss as fl
-        >>> fl.softmax.backward([1.0, 0.0], fl.softmax([0.0, 0.0]), axis=-1)
-        array([ 0.25, -0.25])
-        """
-        other = owner((g, y, out, where))
-        if other is not None:
-            return other.call(self, "backward", (g, y, axis), {"out": out, "where": where})
-        raw = (g, y)
-        with np.errstate(all="ignore"):
-            g, y = check.array("g", g), check.array("y", y)
-            if g.shape != y.shape:
-                raise ValueError(f"g has shape {g.shape}; it must be y's shape {y.shape}")
-            computed, result = check.working_dtype(y)
-            mask = check.mask(where, y.shape)
-            if mask is not None:
-                g, y = np.where(mask, g, g.dtype.type(0)), np.where(mask, y, y.dtype.type(self._masked))
-            given = check.out("out", out, y.shape, result)
-            gradient = np.empty(y.shape, result) if given is None else _apart(given, *raw)
-            axes = _axes(axis, y.ndim) or (0,)
-            if y.size:
-                flat = y.ndim == 0
-                g1, one, undo = _one_axis(g.reshape(1) if flat else g, axes)
-                y1 = _one_axis(y.reshape(1) if flat else y, axes)[0]
-                target = (gradient.reshape(1) if flat else gradient) if len(axes) == 1 else np.empty(y1.shape, result)
-                for (g_rows, y_rows), (rows,), _ in row_slabs([g1, y1], one, computed, [target]):
-                    config.kernels().softmax_backward(self._op, g_rows, y_rows, rows)
-                if len(axes) != 1:
-                    gradient[...] = undo(target)
-            if given is not None and gradient is not given:
-                np.copyto(given, gradient)
-        return given if given is not None else gradient[()] if gradient.ndim == 0 else gradient
+    return decorate
 
 
-def _softmax(x, axis=None, *, out=None, where=None, dtype=None):
+@_row_function(masked=0)
+def softmax(x, axis=None, *, out=None, where=None, dtype=None):
     """Softmax: ``exp(x_j - lse)``, lse the logarithm of the sum of ``exp(x)`` along `axis`.
 
     Parameters
@@ -221,7 +218,8 @@ def _softmax(x, axis=None, *, out=None, where=None, dtype=None):
     """
 
 
-def _log_softmax(x, axis=None, *, out=None, where=None, dtype=None):
+@_row_function(masked=-np.inf)
+def log_softmax(x, axis=None, *, out=None, where=None, dtype=None):
     """Logarithm of the softmax: ``x_j - lse``, lse the logarithm of the sum of ``exp(x)`` along `axis`.
 
     The logarithm is taken as ``log1p`` of the sum without the maximum, so a dominating class keeps all its digits.
@@ -264,14 +262,8 @@ def _log_softmax(x, axis=None, *, out=None, where=None, dtype=None):
     """
 
 
-softmax = _RowFunction(_softmax, "softmax", 0)
-log_softmax = _RowFunction(_log_softmax, "log_softmax", -np.inf)
-for _function in (softmax, log_softmax):
-    _function.__name__ = _function.__qualname__ = _function._op
-del _function
-
-
 @dispatched
+@np.errstate(all="ignore")
 def softmin(x, axis=None, *, out=None, where=None, dtype=None):
     """Softmin: the softmax of ``-x``.
 
@@ -305,6 +297,7 @@ def softmin(x, axis=None, *, out=None, where=None, dtype=None):
 
 
 @dispatched
+@np.errstate(all="ignore")
 def hardmax(x, axis=None, *, out=None, where=None, dtype=None):
     """Hardmax: 1 at the first maximum along `axis`, 0 elsewhere; the limit of ``softmax(t x)`` for growing t, ties apart.
 

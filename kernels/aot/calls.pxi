@@ -215,11 +215,11 @@ cdef class CrossEntropyCalls(Calls):
         cdef double divide_by
         cdef Py_ssize_t n, c, bad
         cdef bint wide
-        out, reduction = None, "mean"
+        out, reduction, axis = None, "mean", 1
         if kwargs:
             kwargs = kwargs.copy()
-            out, reduction = kwargs.pop("out", None), kwargs.pop("reduction", "mean")
-        if len(args) != 2 or kwargs or not reduces(reduction) or (out is not None and mode == 0):
+            out, reduction, axis = kwargs.pop("out", None), kwargs.pop("reduction", "mean"), kwargs.pop("axis", 1)
+        if len(args) != 2 or kwargs or type(axis) is not int or (axis != 1 and axis != -1) or not reduces(reduction) or (out is not None and mode == 0):
             return None
         x, y = args
         if not (plain(x) and cnp.PyArray_CheckExact(y) and cnp.PyArray_NDIM(<cnp.ndarray> x) == 2 and cnp.PyArray_NDIM(<cnp.ndarray> y) == 1):
@@ -259,24 +259,23 @@ cdef class CrossEntropyCalls(Calls):
         return value if mode == 0 else (value, grad) if mode == 1 else (value, grad, hess)
 
 
-cdef class SoftmaxCalls:
-    """softmax and log_softmax of a plain array along one axis; everything else is for `_general(x, axis, out, where, dtype)`."""
-    cdef int op
+def softmax_calls(str op, general):
+    """softmax or log_softmax of a plain array along one axis or all; everything else is for general(x, axis, out, where, dtype)."""
+    cdef int index = ROW_OPS[op]
 
-    def _fast_op(self, str op):
-        self.op = ROW_OPS[op]
-
-    def __call__(self, x, axis=None, *, out=None, where=None, dtype=None):
+    def function(x, axis=None, *, out=None, where=None, dtype=None):
         cdef RowsJob job
         if not (FAST and where is None and dtype is None and plain(x) and rows_along(&job, x, axis)):
-            return self._general(x, axis, out, where, dtype)
+            return general(x, axis, out, where, dtype)
         y = result_like(out, x)
         if y is None:
-            return self._general(x, axis, out, where, dtype)
+            return general(x, axis, out, where, dtype)
         job.rows.out = job.rows.x
         job.rows.out.data = data_of(y)
-        run_rows(&job, self.op, is_double(x), NULL)
+        run_rows(&job, index, is_double(x), NULL)
         return y
+
+    return function
 
 
 cdef bint rows_along(RowsJob* job, cnp.ndarray x, object axis) noexcept:
@@ -321,3 +320,42 @@ def fast_logsumexp(x, axis):
     job.rows.out.data = data_of(total)
     run_rows(&job, LOGSUMEXP, is_double(x), NULL)
     return total if n else total[()]
+
+
+def row_derivatives(approx, target, double factor, double least, bint exact, class_weight, int64_t ignore_index, double smoothing, double z_loss,
+                    double gamma):
+    """The gradient of a row's cross-entropy and the diagonal matrix of its second derivatives, or of ones, as lists, times factor.
+
+    least: what second derivatives are at least. None for what must go the general way.
+    """
+    cdef RowsJob job
+    cdef double grad[64]
+    cdef double hess[64]
+    cdef double acc[2]
+    cdef int64_t y
+    cdef Py_ssize_t i, n
+    cdef list line, gradient, matrix
+    if not (FAST and plain(approx) and cnp.PyArray_NDIM(<cnp.ndarray> approx) == 1 and is_double(approx) and type(target) is float):
+        return None
+    n = cnp.PyArray_SIZE(approx)
+    if n > 64 or not 0 <= <double> target < n or (class_weight is not None and cnp.PyArray_SIZE(class_weight) != n):
+        return None
+    y = <int64_t> <double> target
+    if y != <double> target:
+        return None
+    memset(&job, 0, sizeof(RowsJob))
+    job.rows.n_rows, job.rows.n_classes, job.rows.inner = 1, n, 1
+    job.rows.x.data, job.rows.x.outer, job.rows.x.classes = data_of(approx), n, 1
+    job.rows.out, job.rows.hess = job.rows.x, job.rows.x
+    job.rows.out.data, job.rows.hess.data = <char*> grad, <char*> hess
+    job.rows.target, job.rows.wide_target, job.rows.ignore_index, job.rows.class_weight = &y, True, ignore_index, data_of(class_weight)
+    job.rows.smoothing, job.rows.z_loss, job.rows.gamma = smoothing, z_loss, gamma
+    job.rows.scale, job.rows.want_grad, job.rows.want_hess = 1, True, exact
+    acc[0], acc[1] = 0, 0
+    run_rows(&job, CROSS_ENTROPY if smoothing == 0 else CROSS_ENTROPY_DENSE, True, acc)
+    gradient, matrix = [factor * grad[i] for i in range(n)], []
+    for i in range(n):
+        line = [0.0] * n
+        line[i] = factor * (1.0 if not exact else least if hess[i] < least else hess[i])
+        matrix.append(line)
+    return gradient, matrix
