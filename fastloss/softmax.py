@@ -101,7 +101,7 @@ def _gradient(op, masked, g, y, axis, out, where):
     computed, result = check.working_dtype(y)
     mask = check.mask(where, y.shape)
     if mask is not None:
-        g, y = np.where(mask, g, g.dtype.type(0)), np.where(mask, y, y.dtype.type(masked))
+        g, y = np.where(mask, g, g.dtype.type(0)), np.where(mask, y.astype(computed, copy=False), computed.type(masked))
     given = check.out("out", out, y.shape, result)
     gradient = np.empty(y.shape, result) if given is None else _apart(given, *raw)
     axes = _axes(axis, y.ndim) or (0,)

@@ -17,6 +17,7 @@ modes are value, backward, parameter (activations: the last two are g times a de
 """
 
 import ast
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -568,6 +569,11 @@ def kernels_of(folder, *names):
     return once + "".join(re.sub(r"\bT\b", d, re.sub(r"_T\b", f"_{d}", each)) for d in DTYPES)
 
 
+def digest_of(folder):
+    """Changes with the sources of that folder."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted((HERE / folder).glob("*.py")))).hexdigest()[:16]
+
+
 # A user's formula: see reader.py
 
 # What its text calls: (kinds of the arguments, kind of the result), as those of PRIMITIVES
@@ -646,6 +652,7 @@ def generate(formulas):
         + "".join(cython_function(*t) for t in translated),
         "kernels.pxi": NOTICE + "".join(cython_loop(*p) for p in loops) + cython_table(registry),
         "numba_formulas.py": NUMBA_HEADER
+        + f"# Numba's disk cache looks at this file alone, not at what it imports: {digest_of('jit')}\n\n"
         + numba_primitives()
         + numba_functions
         + "".join(numba_loop(*p) for p in loops)

@@ -14,7 +14,6 @@ import faulthandler
 import inspect
 import mmap
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ from tests.optimizers import RULES
 
 ERRORS = TypeError, ValueError, IndexError, MemoryError, NotImplementedError
 FOUND = 3                               # a shard's exit status
-ROOM = 1 << 33                          # bytes of a shard's memory: what broadcasts to more is a MemoryError
+ROOM = 1 << 33                          # bytes that a shard may take: what broadcasts to more is a MemoryError
 SIDES = 0, 1, 1, 2, 3, 5, 7, 16, 17, 33, 70
 LONG = 4099, 70_001, 140_003
 LOSSES = "elementwise", "pair", "rows", "lines", "sequence", "linear"
@@ -157,7 +156,8 @@ def stepping(case, rule):
             if case.family == "closure":
                 optimizer.step(lambda: (sum(float(np.square(p).sum()) for p in params), [2 * p for p in params]))
             else:
-                optimizer.step([(np.arange(len(np.atleast_1d(g))), g) for g in grads] if case.family == "sparse" else grads)
+                rows = case.family == "sparse" and isinstance(grads, list | tuple)
+                optimizer.step([(np.arange(len(np.atleast_1d(g))), g) for g in grads] if rows else grads)
         return params
 
     return step
@@ -490,10 +490,19 @@ def attempt(seed, number, show=False):
     return None if wrong is None else f"{backend}: {call!r}\n  {wrong}"
 
 
+def confine():
+    """What would take more memory than ROOM gets a MemoryError. A sanitized process begins with terabytes of addresses."""
+    if sys.platform == "linux":
+        import resource
+
+        most = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + ROOM
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
 def shard(seed, numbers, position):
     """All calls of a process; the findings."""
     faulthandler.enable()
-    resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
+    confine()
     warnings.simplefilter("ignore")                     # of the fuzzer's own casts; those of the calls are errors
     np.set_printoptions(threshold=12)
     findings = 0
@@ -522,6 +531,7 @@ def main():
     parser.add_argument("--shard", nargs=3, metavar=("FIRST", "STOP", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only is not None:
+        confine()
         print(attempt(options.seed, options.only, show=True) or "fine")
         return 0
     if options.shard:

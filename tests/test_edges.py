@@ -544,6 +544,18 @@ def test_large_values_average(scale, backend):
     assert CE(x, np.ones(8, int)) == np.float32(scale)
 
 
+def test_whole_numbers_with_a_mask(backend):
+    """A masked logarithm is -inf, which no integer is."""
+    got = fl.log_softmax.backward(np.array([1.0, 2.0, 3.0]), np.array([0, 7, 0]), where=[True, False, True])
+    np.testing.assert_allclose(got, [1.0 - 4.0, 0.0, 3.0 - 4.0])
+
+
+@pytest.mark.parametrize("function", [fl.softmax, fl.log_softmax, fl.softmin, fl.hardmax])
+def test_casts_of_tiny_values_raise_nothing(function, backend):
+    with np.errstate(all="raise"):
+        assert function(np.array([1e-300, 0.0]), dtype=np.float32).dtype == np.float32
+
+
 MANY = 2**31 + 8
 
 

@@ -11,7 +11,7 @@ from ..kernels import jit
 from ..kernels._generated import numba_formulas
 from ..kernels._generated.registry import LOSSES
 from ..kernels.jit import custom, ufuncs
-from ..kernels.jit.layout import LOSS_SCRATCH_BYTES, UFUNC_BLOCK
+from ..kernels.jit.layout import BLOCK, LOSS_SCRATCH_BYTES
 from ..kernels.jit.primitives import FLAGS, LEAF, cached, pointer
 from ..kernels.jit.sums import accumulate
 from .arrays import (
@@ -110,7 +110,7 @@ def number_of(node):
 
 
 I, D = types.int64, types.float64
-DRIVERS = {"loss": types.void(*[I] * 15), "total": types.void(*[I] * 7), "outside": types.void(I, I, I, I, I, D, D, I, I, I)}
+DRIVERS = {"loss": types.void(*[I] * 16), "total": types.void(*[I] * 7), "outside": types.void(I, I, I, I, I, D, D, I, I, I)}
 
 
 @functools.cache
@@ -174,7 +174,7 @@ def core_of(T):
         at = np.int64(words.ctypes.data)
         call_c(loss, (
             0, chunks_of(n), scratch, kernel, at, at + 40, n_inputs, 1 + 2 * n_gradients, address(mask),
-            address(numbers), at + 80, wanted, direct, address(partials), n,
+            address(numbers), at + 80, wanted, direct, 0, address(partials), n,
         ))  # fmt: skip
         keep((memory, words, numbers, mask))
         if per > 1 and targets[0]:
@@ -463,7 +463,7 @@ def activation_of(T, which, ending):
         c = spread(params[2], shape, T, "a parameter must broadcast to x's shape")
         d = spread(params[3], shape, T, "a parameter must broadcast to x's shape")
         e = spread(params[4], shape, T, "a parameter must broadcast to x's shape")
-        ones, words = np.ones(UFUNC_BLOCK if ones_first else 1, T), np.zeros((4, 8), np.int64)
+        ones, words = np.ones(BLOCK if ones_first else 1, T), np.zeros((4, 8), np.int64)
         taken = ((address(gs), gs.nbytes), (address(xs), xs.nbytes), (address(a), a.nbytes), (address(b), b.nbytes))
         result = buffer(target, shape, T, taken, "out must be of x's shape")
         k = 0

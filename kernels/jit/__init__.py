@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 from .._generated import numba_formulas
-from .._generated.registry import ACTIVATIONS
+from .._generated.registry import ACTIVATIONS, LIGHT
 from . import custom, layout
 from .custom import define
 from .layout import CHUNK, LOSS_SCRATCH_BYTES, SCRATCH_BYTES
@@ -84,12 +84,13 @@ def loss(formula, mode, params, inputs, weight, mask, upstream, scale, outputs, 
     sources, targets = [*map(address, given)], [*map(address, outputs)]
     periods = [0 if a is None or a.size == x.size else a.size for a in given]
     direct = sum(1 << k for k, target in enumerate(targets) if target and target not in sources)
+    streams = formula in LIGHT and x.nbytes >= layout.STREAM and direct == sum(1 << k for k, target in enumerate(targets) if target)
     words, partials = np.array(sources + periods + targets), np.zeros((-(-x.size // CHUNK), 2))
     at, length = address(words), 8 * len(given)
     run(
         _kernel("loss", x), len(partials), x.size, LOSS_SCRATCH_BYTES,
         kernel.address, at, at + length, len(inputs), len(outputs), mask, np.array((scale, *params)),
-        at + 2 * length, WANTED[len(outputs) // 2][mode], direct, partials, x.size, keep=(words, given, outputs),
+        at + 2 * length, WANTED[len(outputs) // 2][mode], 0 if streams else direct, streams, partials, x.size, keep=(words, given, outputs),
     )  # fmt: skip
     _accumulate(acc, partials)
 
@@ -293,4 +294,4 @@ def ufunc(formula, which="value"):
     n_inputs = len(arrays) + (which in ("backward", "parameter"))
     kernels = [_element_kernel(formula, mode, itemsize).address for itemsize in (8, 4)]
     name = formula if which == "value" else f"{formula}_{which}"
-    return make_ufunc(name, f"{formula}: {which}", n_inputs, *kernels, which == "grad")
+    return make_ufunc(name, f"{formula}: {which}", n_inputs, *kernels, which == "grad", formula in LIGHT)

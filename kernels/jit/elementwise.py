@@ -20,6 +20,17 @@ def copy_T(source, target, n):
 
 
 @leaf
+def stream_T(source, target, n):
+    """Copies to that address past the caches: whole cache lines are written without being read first."""
+    head = min(n, (-target & (LINE - 1)) // SIZE_T)
+    end = n - (n - head) % (LINE // SIZE_T)
+    copy_T(source, pointer(target, T), head)
+    for i in range(head, end, LINE // SIZE_T):
+        stream_line(offset(source, i), pointer(target + i * SIZE_T, T))
+    copy_T(offset(source, end), pointer(target + end * SIZE_T, T), n - end)
+
+
+@leaf
 def run_kernel_T(kernel, scratch, inputs, outputs, params, n):
     """The kernel on n elements of the arrays whose addresses begin scratch, 0 where there is none.
 
@@ -74,10 +85,11 @@ def block_of_T(source, period, spare, start, n):
 @entry
 def loss_T(
     first_chunk, last_chunk, scratch, kernel, inputs, periods, n_inputs, n_outputs, mask, params, outputs, wanted, direct,
-    partials, n,
+    streams, partials, n,
 ):  # fmt: skip
     """inputs are the kernel's, then weight and upstream. wanted and direct are bit masks of (value, *gradients, *second
-    derivatives): those to compute, and those that have an array to be computed in, which is no input's.
+    derivatives): those to compute, and those that are computed in their arrays, which are no inputs. streams: the others go
+    past the caches.
     """
     flags = hold_flags()
     source, period, target = pointer(inputs, i64), pointer(periods, i64), pointer(outputs, i64)
@@ -105,7 +117,12 @@ def loss_T(
             if k == 0:
                 add_partial(partial, start // CHUNK, sum_values(out, m), 0.0)
             if target[k] != 0 and not direct >> k & 1:
-                copy_T(out, pointer(target[k] + at, T), m)
+                if streams:
+                    stream_T(out, target[k] + at, m)
+                else:
+                    copy_T(out, pointer(target[k] + at, T), m)
+    if streams:
+        stream_end()
     release_flags(flags)
 
 
@@ -118,7 +135,7 @@ def small_loss_T(scratch, kernel, x, y, value, grad, hess, wanted, params, n, di
         pointer(periods, i64)[k] = 0
     total = pointer(sums, f64)
     total[0] = total[1] = 0.0
-    loss_T(0, 1, scratch, kernel, arrays, periods, 2, 3, 0, params, arrays + 32, wanted, wanted & ~1, sums, n)
+    loss_T(0, 1, scratch, kernel, arrays, periods, 2, 3, 0, params, arrays + 32, wanted, wanted & ~1, False, sums, n)
     if wanted & 1:
         pointer(value, T)[0] = T((total[0] + total[1]) / divide_by)
 
@@ -187,20 +204,21 @@ def scatter_T(block, target, step, n):
 
 
 def ufunc_loop_T(args, dimensions, steps, data):
-    """NumPy's inner loop over any strides; data is (kernel, number of inputs, whether the arrays are float16, and the
-    address of ones that the kernel takes before the inputs, or 0).
+    """NumPy's inner loop over any strides; data is (kernel, number of inputs, whether the arrays are float16, the address of
+    ones that the kernel takes before the inputs, or 0, and whether memory bounds it, not the processor).
     """
     flags = hold_flags()
-    scratch = stack(SCRATCH_BYTES)
+    scratch = stack(UFUNC_SCRATCH_BYTES)
     arrays = pointer(scratch, i64)
     kernel, n_inputs, half, ones = data[0], data[1], data[2] != 0, data[3]
     first = select(ones != 0, 1, 0)
-    n, length, last = dimensions[0], UFUNC_BLOCK, first + n_inputs
+    n, length, last = dimensions[0], BLOCK, first + n_inputs
     direct = steps[n_inputs] == SIZE_T and not half
     for k in range(n_inputs):
         direct = direct and args[k] != args[n_inputs]
         if feeds_back(args[k], steps[k], args[n_inputs], steps[n_inputs], n):
             length = 1
+    streams = direct and data[4] != 0 and n * SIZE_T >= STREAM
     for k in range(N_POINTERS):
         arrays[k] = 0
     arrays[0] = ones
@@ -208,17 +226,21 @@ def ufunc_loop_T(args, dimensions, steps, data):
         m = min(length, n - start)
         for k in range(n_inputs):
             source = args[k] + start * steps[k]
-            block = scratch + 8 * (BLOCKS + k * UFUNC_BLOCK)
+            block = scratch + 8 * (BLOCKS + k * BLOCK)
             arrays[first + k] = source if steps[k] == SIZE_T and not half else block
             if half:
                 widen(source, steps[k], pointer(block, f32), m)
             elif steps[k] != SIZE_T:
                 gather_T(source, steps[k], pointer(block, T), m)
-        out, block = args[n_inputs] + start * steps[n_inputs], scratch + 8 * (BLOCKS + n_inputs * UFUNC_BLOCK)
-        arrays[last] = out if direct else block
+        out, block = args[n_inputs] + start * steps[n_inputs], scratch + 8 * (BLOCKS + n_inputs * BLOCK)
+        arrays[last] = out if direct and not streams else block
         run_kernel_T(kernel, scratch, (1 << last) - 1, 1 << last, 0, m)
         if half:
             narrow(pointer(block, f32), out, steps[n_inputs], m)
+        elif streams:
+            stream_T(pointer(block, T), out, m)
         elif not direct:
             scatter_T(pointer(block, T), out, steps[n_inputs], m)
+    if streams:
+        stream_end()
     release_flags(flags)

@@ -7,6 +7,7 @@ BLOCK = 1024  # elements that stay in the first-level cache between two loops ov
 BLOCK_f32, BLOCK_f64 = BLOCK, 16  # elements in one plain sum: float64 keeps few roundings between compensations
 SIZE_f32, SIZE_f64 = 4, 8
 LINE = 64  # bytes of a cache line
+STREAM = 1 << 21  # bytes, of a second-level cache: longer outputs of light formulas go past the caches
 PORTION = 256  # elements of a long row between two portions of prefetching
 
 # Element kernels: the addresses of a kernel's arrays, those of their tails, the tails, then blocks; words of 8 bytes.
@@ -14,13 +15,13 @@ N_POINTERS = 8
 TAILS = 2 * N_POINTERS
 BLOCKS = TAILS + 16 * N_POINTERS
 SCRATCH_BYTES = 8 * (BLOCKS + 4 * BLOCK)
+UFUNC_SCRATCH_BYTES = 8 * (BLOCKS + N_POINTERS * BLOCK)
 N_OUTPUTS = 5  # of a loss, at most; its scratch has a block for each, for each of 3 inputs, for weight and upstream
 LOSS_SCRATCH_BYTES = 8 * (BLOCKS + (N_OUTPUTS + 5) * BLOCK)
 SMALL_BYTES = 64  # of the addresses of a small loss
-UFUNC_BLOCK = 4 * BLOCK // N_POINTERS
 
 # Rows: arrays over the rows of a tile, LANES long, then up to four tiles.
-SHORT = 64  # rows of fewer classes stand across their tile
+SHORT = 128  # rows of fewer classes stand across their tile
 FAR_f32, FAR_f64 = 512.0, 1536.0  # maxima beyond it are subtracted: exactly, for what lies within reach of them
 UP = 2.0**64  # of exp_unit
 LANES = 128  # rows of a tile, at most

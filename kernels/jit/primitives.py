@@ -9,7 +9,7 @@ from numba import cfunc, float32, float64, int32, int64, intp, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .layout import LANES, N_POINTERS
+from .layout import LANES, LINE, N_POINTERS
 
 FLAGS = {"error_model": "numpy", "fastmath": {"contract"}}
 LEAF = {**FLAGS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -197,6 +197,29 @@ def prefetch(typingctx, p):
         return context.get_dummy_value()
 
     return types.void(p), codegen
+
+
+@intrinsic
+def stream_line(typingctx, source, target):
+    """Copies 64 bytes to memory past the caches; target begins a cache line."""
+    def codegen(context, builder, signature, arguments):
+        line = ir.VectorType(ir.IntType(64), LINE // 8)
+        source, target = (builder.bitcast(p, line.as_pointer()) for p in arguments)
+        store = builder.store(builder.load(source, align=4, typ=line), target, align=LINE)
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        return context.get_dummy_value()
+
+    return types.void(source, source), codegen
+
+
+@intrinsic
+def stream_end(typingctx):
+    """Other threads see what was streamed only after this."""
+    def codegen(context, builder, signature, arguments):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 @intrinsic

@@ -11,7 +11,7 @@ import numpy as np
 from numba import cfunc, int64, types
 
 from .._generated import numba_formulas
-from .layout import UFUNC_BLOCK
+from .layout import BLOCK
 from .primitives import FLAGS, cached
 
 WORDS = types.CPointer(int64)
@@ -37,14 +37,14 @@ def _from_func_and_data():
 
 
 _alive = []  # what NumPy keeps pointers to
-_ones = [np.ones(UFUNC_BLOCK, dtype) for dtype in (np.float64, np.float32)]
+_ones = [np.ones(BLOCK, dtype) for dtype in (np.float64, np.float32)]
 
 
-def make_ufunc(name, doc, n_inputs, kernel_f64, kernel_f32, ones_first):
+def make_ufunc(name, doc, n_inputs, kernel_f64, kernel_f32, ones_first, light):
     """A ufunc of one output; its loops are float64 (first: integers take it), float32, and float16 by float32."""
     ones_f64, ones_f32 = (a.ctypes.data if ones_first else 0 for a in _ones)
     data = np.array([
-        [kernel_f64, n_inputs, 0, ones_f64], [kernel_f32, n_inputs, 0, ones_f32], [kernel_f32, n_inputs, 1, ones_f32],
+        [kernel_f64, n_inputs, 0, ones_f64, light], [kernel_f32, n_inputs, 0, ones_f32, light], [kernel_f32, n_inputs, 1, ones_f32, False],
     ])  # fmt: skip
     jobs = np.array([row.ctypes.data for row in data])
     double, single = (loop.address for loop in _loops())
