@@ -585,7 +585,10 @@ CALLED = {
     "power": (("real", "real"), "real"),
 }
 CUSTOM_HEADER = NOTICE + """
-from fastloss.kernels._generated.{target}_formulas import {names}
+from fastloss.kernels._generated.numba_formulas import {names}
+"""
+CUSTOM_CUDA_HEADER = NOTICE + """
+from fastloss.kernels._generated.cuda_formulas import *
 """
 POWER = """
 
@@ -596,7 +599,7 @@ def power_{d}(x, y):
 
 
 def custom_module(name, text, role, target="numba"):
-    """The module of one function in the formula language, called `name` in it: for "numba" with its loops, for "cuda" without."""
+    """The module of one function in the formula language, called `name` in it, and its loops."""
     formula = Formula(ast.parse(text).body[0], name, role)
     formula.base = formula.name = name
     functions = ""
@@ -605,14 +608,15 @@ def custom_module(name, text, role, target="numba"):
         body = translator.translate()
         formula.returns[dtype] = translator.returns
         functions += numba_function(formula, dtype, body)
-    if target == "numba":
-        functions += "".join(numba_loop(loop, d) for loop in loops_of(formula) for d in DTYPES)
+    loop_text = numba_loop if target == "numba" else cuda_loop
+    functions += "".join(loop_text(loop, d) for loop in loops_of(formula) for d in DTYPES)
     called = set(re.findall(r"\b(\w+_f(?:32|64))\(", functions)) - set(re.findall(r"def (\w+)", functions))
     powers = "".join(POWER.format(d=d) for d in DTYPES if f"power_{d}" in called)
-    names = [*sorted(n for n in called if not n.startswith("power_")), *DTYPES, "inf", "inline", "nan"]
-    names += ["restrict"] if target == "numba" else []
-    arrays = f"\nARRAYS = {formula.arrays}\n" if target == "numba" else ""
-    return CUSTOM_HEADER.format(target=target, names=", ".join(names)) + arrays + powers + functions
+    names = [*sorted(n for n in called if not n.startswith("power_")), *DTYPES, "inf", "inline", "nan", "restrict"]
+    if target == "numba":
+        return CUSTOM_HEADER.format(names=", ".join(names)) + f"\nARRAYS = {formula.arrays}\n" + powers + functions
+    private = "".join(f"from fastloss.kernels._generated.cuda_formulas import {n}\n" for n in names if n.startswith("_"))
+    return CUSTOM_CUDA_HEADER + private + powers + functions
 
 
 # The whole

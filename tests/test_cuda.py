@@ -376,10 +376,26 @@ class TestErrors:
             fl.logsumexp(x, 1, return_sign=True)
         with pytest.raises(NotImplementedError, match="ctc_loss"):
             fl.ctc_loss(x, x, [1], [1])
-        with pytest.raises(NotImplementedError, match="far is a custom loss"):
-            fl.custom_loss("def far(x, y):\n    return abs(x - y)\n")(x, x)
         with pytest.raises(NotImplementedError, match="rng=None"):
             fl.rrelu(x, rng=np.random.default_rng(0))
+
+    @pytest.mark.parametrize("method", ["__call__", "value_and_grad", "value_grad_hess", "grad", "partial"])
+    def test_custom_losses(self, method, dtype, no_copies):
+        far = fl.custom_loss("def far(x, y, k=2.0):\n    d = x - y\n    return log1p(k * d * d) if d > 0 else abs(d) ** 1.5\n")
+        x, y = np.linspace(-2, 3, 12, dtype=dtype).reshape(3, 4), np.linspace(1, -1, 12, dtype=dtype).reshape(3, 4)
+        for more in ({}, {"k": 0.5, "sample_weight": np.array([0.5, 0, 2], dtype)}):
+            call = getattr(far, method)
+            if method == "partial":
+                got = no_copies.unwatched(call, x, y, **more)
+                np.testing.assert_allclose(got.to_array(), call(x, y, **more).to_array(), rtol=1e-6, atol=1e-7)
+            else:       # 8: the terms of the second derivative cancel where k d^2 nears 1
+                same(no_copies.host(no_copies(call, x, y, **more)), call(x, y, **more), 8, more)
+
+    def test_custom_activations(self, dtype, no_copies):
+        leaky = fl.custom_activation("lambda x, slope=0.1: x if x > 0 else slope * tanh(x)", name="leaky")
+        x = np.linspace(-2, 3, 12, dtype=dtype).reshape(3, 4)
+        for call, arguments in ((leaky, (x,)), (leaky, (x, 0.3)), (leaky.grad, (x,)), (leaky.backward, (x[::-1].copy(), x))):
+            same(no_copies.host(no_copies(call, *arguments)), call(*arguments), 4, call)
 
     def test_scalars_and_scalar_masks(self, no_copies):
         x = np.arange(-2.0, 2)

@@ -8,8 +8,8 @@ import numpy as np
 from .. import _check
 from .._activation import Along, _parameter as host_parameter
 from ..activations import _pools, _slopes, glu, leaky_relu
+from ..custom import CustomActivation
 from ..kernels import cuda as kernels
-from ..kernels._generated.registry import ACTIVATIONS
 from ..softmax import _axes, hardmax, log_softmax, logsumexp, softmax, softmin
 from ._arrays import View, rows_of, strided, view
 from ._losses import fold
@@ -31,8 +31,8 @@ def activation(device, function, method, args, kwargs):
             raise TypeError(f"{function.__name__} is missing its argument {name}")
         arrays.append(device.view(name, args.pop(0) if args else kwargs.pop(name)))
     formula, given = function._function(*args, **kwargs)
-    if formula not in ACTIVATIONS:
-        raise NotImplementedError(f"{function.__name__} is a custom activation, which takes no arrays on a CUDA device")
+    if isinstance(function, CustomActivation):
+        kernels.define(formula, function.definition.text, "activation")
     parameters = [_parameter(device, name, p, arrays[-1]) for name, p in zip(function._names, given, strict=False)]
     dtype, result_dtype = _check.working_dtype(*arrays)
     mask = None if where is None or where is True else device.boolean("where", where)

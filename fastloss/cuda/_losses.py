@@ -7,8 +7,8 @@ import numpy as np
 from .. import _check
 from .._lines import HingeLoss, Lines, fit_lines
 from .._loss import COMMON, METHODS, ElementwiseLoss, Options, Partial
+from ..custom import CustomLoss
 from ..kernels import cuda as kernels
-from ..kernels._generated.registry import LOSSES
 from ._arrays import F64, I64, NUMBERS, View, address, code_of, domain_code, report, rows_of, strided, view
 
 MODES = {method: mode for mode, method in METHODS.items()}
@@ -76,8 +76,8 @@ def _elementwise(device, function, mode, terms, options):
     arrays = {name: (_check.array if held[name] else device.array)(name, a, boolean=name not in names) for name, a in given.items()}
     x = arrays[names[0]]
     shape, formula = x.shape, terms.formula or function.__name__
-    if formula not in LOSSES:
-        raise NotImplementedError(f"{function.__name__} is a custom loss, which takes no arrays on a CUDA device")
+    if isinstance(function, CustomLoss):
+        kernels.define(formula, function.definition.text, "loss")
     dtype, result_dtype = _check.working_dtype(x, *(arrays[name] for name in names[1:] if not isinstance(given[name], float | int)))
     fitted = {name: a if a is x else function._fits.get(name, _check.same_shape)(name, a, shape) for name, a in arrays.items()}
     of_rows = function._of_rows and x.ndim > 0

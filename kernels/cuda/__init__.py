@@ -10,10 +10,11 @@ import numpy as np
 from numba import cuda
 
 from .._generated import cuda_formulas
+from ..generate import custom_module
 from . import copies
 from .primitives import FOREIGN, KEEP_f32, KEEP_f64, SIMULATED, WARP
 
-__all__ = ["FOREIGN", "THREADS", "available", "blocks_for", "copy", "device_array", "launch", "loop", "padded", "put", "rows", "synchronize"]
+__all__ = ["FOREIGN", "THREADS", "available", "blocks_for", "copy", "define", "device_array", "launch", "loop", "padded", "put", "rows", "synchronize"]
 
 available, device_array, synchronize = cuda.is_available, cuda.device_array, cuda.synchronize
 
@@ -39,6 +40,12 @@ def _compiled(function, kinds, registers):
 @cache
 def _stream(address):
     return cuda.external_stream(address) if address else 0
+
+
+@cache
+def define(name, text, role):
+    """Adds a user's function in the formula language, and its loops, to the generated module."""
+    exec(compile(custom_module(name, text, role, "cuda"), f"<{name}>", "exec"), vars(cuda_formulas))
 
 
 def launch(kernel, grid, block, stream, *arguments, registers=None):
