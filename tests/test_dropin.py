@@ -274,7 +274,7 @@ def test_page(section, before, after):
     else:
         modules, tensor = {"metrics": oracle("sklearn.metrics")} if section == "scikit-learn" else {"special": oracle("scipy.special")}, None
     theirs = eval(before, names(page, tensor) | modules)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5 if section == "optax" else 1e-11)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4 if section == "optax" else 1e-11)      # JAX computes in float32
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="not a checkout")
