@@ -86,7 +86,7 @@ SUBJECTS = {
 def errors(got, want):
     """|got - want| in units in the last place of want as float32, infinity as 2^128; 0 where both are NaN or the same infinity."""
     exponent = np.clip(want.view(np.int64) >> 52 & 0x7FF, 897, None)        # 2^-126, the smallest normal number's
-    value = np.where(np.isinf(got), np.copysign(2.0**128, got), got.astype(np.float64))
+    value = np.where(np.isinf(got), np.copysign(np.float64(2.0**128), got), got.astype(np.float64))
     error = np.abs(value - want) / ((exponent - 23) << 52).view(np.float64)
     same = np.isnan(got) & np.isnan(want) | (got == want) | np.isinf(got) & (np.abs(want) >= 2.0**128 * (1 - 2.0**-25))
     return np.where(same, 0.0, np.where(np.isnan(error), np.inf, error))

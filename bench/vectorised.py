@@ -25,7 +25,8 @@ DTYPES = {None: "", "__pyx_fuse_0": "_f32", "__pyx_fuse_1": "_f64"}
 
 def remarks(folder):
     """Build every table and return gcc's remarks as matches of REMARK."""
-    command = f"setup.py build_ext --force --build-lib {folder} --build-temp {folder}".split()
+    # one compiler at a time: the remarks of two would run into each other
+    command = f"setup.py build_ext --force --parallel 1 --build-lib {folder} --build-temp {folder}".split()
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
