@@ -38,6 +38,7 @@ class _Objective:
         self._axis = "axis" in own
         self._kind = getattr(terms, "kind", "class" if isinstance(terms, RowTerms) else "")
         self.of_rows = bool(self._kind) or self.loss._of_rows
+        self._of_elements = isinstance(self.loss, ElementwiseLoss) and not (self.of_rows or self.public_name in SIGNED)
         self.hessian = self._default_hessian() if hessian is None else check.one_of("hessian", hessian, ("exact", "positive", "one"))
 
     def __repr__(self):
@@ -256,14 +257,20 @@ class catboost(_Objective):
     ([-1.0, 1.0], [[-0.5, 0.0], [0.0, -0.5]])
     """
 
-    @np.errstate(all="ignore")
     def calc_ders_range(self, approxes, targets, weights):
         """One (first, second) derivative for each row: an array for an array, as CatBoost gives and reads it, else a list."""
-        y, x, weight = self._arguments(targets, np.asarray(approxes, np.float64), weights)
-        grad, hess = self._derivatives(x, y, weight)
-        if not isinstance(approxes, np.ndarray):
+        if weights is None and self._of_elements and _plain(approxes, np.float64) and _plain(targets, np.float32) and targets.size == approxes.size:
+            return self._pairs(*self._derivatives(approxes, targets, None))
+        with np.errstate(all="ignore"):
+            y, x, weight = self._arguments(targets, np.asarray(approxes, np.float64), weights)
+            grad, hess = self._derivatives(x, y, weight)
+            if isinstance(approxes, np.ndarray):
+                return self._pairs(grad, hess)
             return list(zip((-grad).tolist(), (-hess).tolist(), strict=True))
-        pairs = np.empty((*x.shape, 2))
+
+    @staticmethod
+    def _pairs(grad, hess):
+        pairs = np.empty((*grad.shape, 2))
         np.negative(grad, out=pairs[..., 0])
         np.negative(hess, out=pairs[..., 1])
         return pairs
@@ -288,6 +295,10 @@ class catboost(_Objective):
         options = weight, terms.ignore_index, terms.smoothing, terms.z_loss, terms.gamma
         least, exact = FLOOR if self.hessian == "positive" else -np.inf, self.hessian != "one"
         return lambda approx, target, scale: engine.row_derivatives(approx, target, scale, least, exact, *options)
+
+
+def _plain(array, dtype):
+    return type(array) is np.ndarray and array.dtype == dtype and array.ndim == 1
 
 
 def _public_loss(loss, params):
