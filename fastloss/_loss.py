@@ -13,6 +13,7 @@ from ._blocks import flat_slabs, folded, overlaps, repeating, row_slabs
 from ._dispatch import owner
 
 NAN = float("nan")
+DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 OUTPUTS = {"v": 1, "vg": 2, "vgh": 3, "g": 1}
 
 
@@ -194,6 +195,14 @@ class Terms(NamedTuple):
     formula: str = ""       # its name, where that is not the loss's
 
 
+def plain(x, y):
+    """Whether they are contiguous native arrays of one dtype and shape."""
+    return (
+        type(x) is type(y) is np.ndarray and x.dtype is y.dtype and x.dtype in DTYPES and x.shape == y.shape and x.size > 0 and x.ndim > 0
+        and x.flags.c_contiguous and y.flags.c_contiguous and x.flags.aligned and y.flags.aligned
+    )  # fmt: skip
+
+
 class ElementwiseLoss(_Methods, ElementwiseCalls):
     """A loss whose every element depends on one element of each array.
 
@@ -201,6 +210,8 @@ class ElementwiseLoss(_Methods, ElementwiseCalls):
     scalar is asked for. domains: what values arrays must have. of_rows: each loss is the mean over the last axis. compiled:
     whether the compiled engine has its formula.
     """
+
+    _short = frozenset()    # the keywords that calls of plain arrays may have; where there are none, all calls are general
 
     def __init__(self, function, mean_over_weight=False, inputs=("input",), fits=None, domains=None, of_rows=False, batchmean=False, compiled=True):
         self._describe(function)
@@ -210,10 +221,27 @@ class ElementwiseLoss(_Methods, ElementwiseCalls):
             return
         required = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty]
         ranges = tuple((required.index(name), *domain.bounds) for name, domain in self._domains.items())
-        self._fast_formula(function(*required), len(required), ranges, of_rows)
+        terms = function(*required)
+        self._fast_formula(terms, len(required), ranges, of_rows)
+        if not (ranges or of_rows) and len(inputs) == 1 and len(terms.arrays) == len(required) == 2:
+            self._short, self._plain = {"reduction"}, (terms.formula or self.__name__, terms.params)
 
     def _kernels(self):
         return config.kernels()
+
+    def _formula_and(self, given):
+        """The formula that plain arrays with those keywords stand for, and its parameters."""
+        return self._plain
+
+    def _call(self, mode, args, kwargs):
+        """On the Numba backend, plain arrays that only a reduction goes with need none of the general preparations."""
+        if self._short and mode != "p" and len(args) == 2 and kwargs.keys() <= self._short and plain(*args):
+            plain_loss, reduction = getattr(self._kernels(), "plain_loss", None), kwargs.get("reduction", "mean")
+            if plain_loss and type(reduction) is str and reduction in ("mean", "sum"):
+                formula, params = self._formula_and({name: value for name, value in kwargs.items() if name != "reduction"})
+                value, grad, hess = plain_loss(formula, mode, params, *args, float(args[0].size) if reduction == "mean" else 1.0)
+                return value if mode == "v" else (value, grad) if mode == "vg" else (value, grad, hess) if mode == "vgh" else grad
+        return super()._call(mode, args, kwargs)
 
     def _run(self, mode, terms, options):
         check.reduction(options.reduction, self._reductions)

@@ -7,7 +7,7 @@ in the language of the built-in formulas; kernels/generate.py makes loops of tha
 import ast
 import importlib.util
 import inspect
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +19,6 @@ from ._loss import ElementwiseLoss, Options, Terms
 from ._source import source
 
 __all__ = ["custom_activation", "custom_loss"]
-
-
-SMALL = 1 << 16         # elements
-DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Role(NamedTuple):
@@ -227,26 +223,8 @@ class CustomLoss(_Custom, ElementwiseLoss):
     def _defaults(self):
         return self._parameters({})
 
-    @cached_property
-    def _small_loss(self):
-        return partial(config.numba().small_loss, self._formula)
-
-    def _call(self, mode, args, kwargs):
-        """Small plain arrays that only a reduction goes with need none of the general preparations, which take longer than they do."""
-        if mode != "p" and len(args) == 2 and kwargs.keys() <= self._short:
-            x, y = args
-            if type(x) is type(y) is np.ndarray and x.dtype is y.dtype and x.dtype in DTYPES and x.shape == y.shape and 0 < x.size <= SMALL \
-                    and x.ndim and x.flags.c_contiguous and y.flags.c_contiguous and x.flags.aligned and y.flags.aligned:
-                reduction = kwargs.pop("reduction", "mean")
-                if reduction == "mean" or reduction == "sum":
-                    return self._reduced(mode, x, y, x.size if reduction == "mean" else 1, kwargs)
-                kwargs["reduction"] = reduction
-        return super()._call(mode, args, kwargs)
-
-    def _reduced(self, mode, x, y, divide_by, given):
-        params = self._parameters(given) if given else self._defaults
-        value, grad, hess = self._small_loss(mode, params, x, y, float(divide_by))
-        return value if mode == "v" else (value, grad) if mode == "vg" else (value, grad, hess) if mode == "vgh" else grad
+    def _formula_and(self, given):
+        return self._formula, self._parameters(given) if given else self._defaults
 
 
 class CustomActivation(_Custom, Activation):

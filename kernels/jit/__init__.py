@@ -25,9 +25,9 @@ __all__ = [
     "loss",
     "name",
     "nll_loss",
+    "plain_loss",
     "row_loss",
     "set_num_threads",
-    "small_loss",
     "softmax",
     "softmax_backward",
     "step",
@@ -101,13 +101,19 @@ def _small(formula, mode, itemsize):
     return kernel.address, getattr(numba_formulas, f"small_loss_f{8 * itemsize}"), WANTED[1][mode]
 
 
-def small_loss(formula, mode, params, x, y, divide_by):
-    """(value, gradient, second derivative) of like contiguous arrays of 1 to CHUNK elements, None where the mode has them not.
+def plain_loss(formula, mode, params, x, y, divide_by):
+    """(value, gradient, second derivative) of like contiguous arrays that are not empty, None where the mode has them not.
 
-    The loss as `loss` computes it, to the bit, in one call: a small array's time is that of the calls around its kernel.
+    As `loss` computes them, to the bit. A small array's time is that of the calls around its kernel: there is one.
     """
     kernel, driver, wanted = _small(formula, mode, x.itemsize)
     value, grad, hess = np.empty(1, x.dtype), np.empty_like(x) if wanted & 2 else None, np.empty_like(x) if wanted & 4 else None
+    if x.size > CHUNK:
+        acc = np.zeros(2)
+        loss(formula, mode, params, (x, y), None, None, None, 1.0 / divide_by, (None, grad, hess), acc)
+        with np.errstate(all="ignore"):
+            value[0] = acc.sum() / divide_by
+        return value[0], grad, hess
     numbers, (memory, scratch) = np.array((1.0 / divide_by, *params)), aligned(LOSS_SCRATCH_BYTES)
     driver(scratch, kernel, address(x), address(y), address(value), address(grad), address(hess), wanted, address(numbers), x.size, divide_by)
     return value[0], grad, hess

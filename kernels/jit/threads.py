@@ -8,9 +8,8 @@ import ctypes
 import os
 import signal
 import threading
-from concurrent.futures import Future, wait
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from queue import SimpleQueue
 
@@ -84,11 +83,26 @@ class Job:
     n_chunks: int
     size: int  # chunks in one call
     ranges: count  # next() of it is atomic
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    closed: bool = False
+    helping: int = 0  # helpers that came before it was closed; each leaves None or its error in ended
+    ended: SimpleQueue = field(default_factory=SimpleQueue)
 
     def work(self):
         memory, scratch = aligned(self.scratch_bytes)
         while (start := next(self.ranges) * self.size) < self.n_chunks:
             self.kernel(start, min(start + self.size, self.n_chunks), scratch, *self.arguments)
+
+    def help(self):
+        with self.lock:
+            if self.closed:
+                return
+            self.helping += 1
+        try:
+            self.work()
+            self.ended.put(None)
+        except BaseException as error:
+            self.ended.put(error)
 
 
 @contextmanager
@@ -121,7 +135,7 @@ def run(kernel, n_chunks, n_elements, scratch_bytes, *arguments, keep=(), interr
     calls = -(-n_elements // CALL_ELEMENTS) if interruptible or n_threads > 1 else 1
     if n_threads > 1:
         calls = max(calls, 4 * n_threads)
-    size = max(1, n_chunks // max(calls, 1))
+    size = -(-n_chunks // calls)
     job = Job(kernel, native(arguments), (arguments, keep), scratch_bytes, n_chunks, size, count())
     region = _region
     with nullcontext() if interruptible else interrupts_deferred():
@@ -135,15 +149,7 @@ def run(kernel, n_chunks, n_elements, scratch_bytes, *arguments, keep=(), interr
 
 def _serve(tasks):
     while True:
-        _fulfil(*tasks.get())
-
-
-def _fulfil(done, job):
-    if done.set_running_or_notify_cancel():
-        try:
-            done.set_result(job.work())
-        except BaseException as error:
-            done.set_exception(error)
+        tasks.get().help()
 
 
 def _helpers(n):
@@ -162,14 +168,16 @@ def _helpers(n):
 
 
 def _run_parallel(job, n_threads):
-    helpers = [Future() for _ in range(_helpers(n_threads - 1))]
+    for _ in range(_helpers(n_threads - 1)):
+        _tasks.put(job)
     try:
-        for helper in helpers:
-            _tasks.put((helper, job))
         job.work()
+    except BaseException:
+        job.n_chunks = 0  # the helpers stop at their next call
+        raise
     finally:
-        job.n_chunks = 0  # after an exception the helpers stop at their next call
-        started = [h for h in helpers if not h.cancel()]
-        wait(started)
-    for h in started:
-        h.result()
+        with job.lock:
+            job.closed = True
+        errors = [job.ended.get() for _ in range(job.helping)]
+    for error in filter(None, errors):
+        raise error
