@@ -10,8 +10,6 @@ import inspect
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
-
 from . import _check as check
 from . import _config as config
 from ._activation import Activation

@@ -2,7 +2,10 @@
 
 import ctypes
 import ctypes.util
+import itertools
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -102,6 +105,29 @@ def test_concurrent_callers_in_this_process():
         with ThreadPoolExecutor(8) as pool:
             got = list(pool.map(lambda i: large(np.float32, i % 2), range(8)))
     assert all(result == want[i % 2] for i, result in enumerate(got))
+
+
+def test_chunks_of_a_slow_helper_are_not_lost():
+    """On the Numba backend a helper may be between taking chunks and computing them when the caller runs out of chunks."""
+    threads = pytest.importorskip("fastloss.kernels.jit.threads")
+
+    class Ranges:
+        def __init__(self):
+            self.counted = itertools.count()
+
+        def __next__(self):
+            number = next(self.counted)
+            if threading.current_thread().name == "fastloss":
+                time.sleep(0.3)
+            return number
+
+    def kernel(first, last, scratch):
+        time.sleep(0.001)
+        done.extend(range(first, last))
+
+    done = []
+    threads._run_parallel(threads.Job(kernel, (), (), 0, 60, 1, Ranges()), 2)
+    assert sorted(done) == list(range(60))
 
 
 EXTREMES = np.array([0, -0.0, 1e-40, -1e-40, 1e-310, 1, 30, 89, 104, 710, 746, 1e20, 3e38, np.inf, np.nan])

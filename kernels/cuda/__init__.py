@@ -3,7 +3,6 @@
 Arrays are NumPy arrays that nobody may read: they have the address, shape, strides and dtype of memory on the device.
 """
 
-import math
 from functools import cache
 
 import numpy as np
