@@ -371,7 +371,9 @@ class TestSoftmax:
         f(alias, out=alias, **keywords)
         assert_same(alias, want)
         other = np.float64 if dtype == np.float32 else np.float32
-        assert_same(f(x, dtype=other, **keywords), f(x.astype(other), **keywords))
+        with np.errstate(under="ignore"):
+            cast = x.astype(other)
+        assert_same(f(x, dtype=other, **keywords), f(cast, **keywords))
 
     def test_backward(self, scenario, dtype, engine):
         if not hasattr(scenario.case.function, "backward") or scenario.option != "plain":
