@@ -21,7 +21,7 @@ LOSS_SCRATCH_BYTES = 8 * (BLOCKS + (N_OUTPUTS + 5) * BLOCK)
 SMALL_BYTES = 64  # of the addresses of a small loss
 
 # Rows: arrays over the rows of a tile, LANES long, then up to four tiles.
-SHORT = 128  # rows of fewer classes stand across their tile
+SHORT = 64  # rows of fewer classes stand across their tile
 FAR_f32, FAR_f64 = 512.0, 1536.0  # maxima beyond it are subtracted: exactly, for what lies within reach of them
 UP = 2.0**64  # of exp_unit
 LANES = 128  # rows of a tile, at most
