@@ -34,7 +34,7 @@ import numpy as np
 from tests import reference as ref
 from tests import reference_optim as ref_optim
 from tests.optimizers import RULES
-from tests.ulp import widen
+from tests.ulp import one_at_a_time, widen
 
 DTYPES = np.float32, np.float64
 
@@ -802,6 +802,7 @@ class Scenario:
         return arguments, parameters | keywords
 
     @cache  # noqa: B019  scenarios live as long as the run
+    @one_at_a_time
     def expected(self, dtype):
         """Terms of a loss; (value, derivative, size) of an activation; otherwise the result."""
         arguments, keywords = self.call(dtype)
@@ -822,6 +823,7 @@ class Scenario:
         return terms[0] if len(terms) == 1 else terms[0].stacked(terms[1])
 
     @cache  # noqa: B019
+    @one_at_a_time
     def wide(self, dtype, reduction=None):
         """What is expected, in longdouble; of a loss with that reduction (value, grad, hess, sizes of these two)."""
         expected = self.expected(dtype)

@@ -17,6 +17,8 @@ import mpmath
 import numpy as np
 from mpmath import mp
 
+from tests.ulp import one_at_a_time, working_digits
+
 mp.dps = 60
 NAN, INF = mp.nan, mp.inf
 
@@ -40,7 +42,7 @@ def exact(function):
     @wraps(function)
     def evaluated(*arguments, **keywords):
         numbers = [np.asarray(a, float).ravel() for a in arguments if a is not None]
-        with mp.workdps(max(mp.dps, digits(np.concatenate(numbers)))):
+        with working_digits(max(mp.dps, digits(np.concatenate(numbers)))):
             return function(*arguments, **keywords)
 
     return evaluated
@@ -147,7 +149,7 @@ def hardswish(x):
 
 
 def tanhshrink(x):
-    with mp.workdps(3 * mp.dps):  # the difference is of the order of x^3
+    with working_digits(3 * mp.dps):  # the difference is of the order of x^3
         return x - tanh(x)
 
 
@@ -197,6 +199,7 @@ def maxout(x, pool_size=None, axis=-1):
     return np.moveaxis(pieces.reshape(*pieces.shape[:-1], -1, pool_size).max(-1), -1, axis)
 
 
+@one_at_a_time
 def chain_rule(function, g, x, **keywords):
     """The gradient of sum(g * function(x)) by x, one element after another."""
     g, gradient = lift(g), np.empty(np.shape(x), dtype=object)
@@ -305,7 +308,7 @@ def derivatives(function, order, *arguments, by=0, **parameters):
         given = parameters | dict(zip(names, numbers[len(arguments) :]))
         before, x, after = numbers[:by], numbers[by], numbers[by + 1 : len(arguments)]
         away = 1 if x >= 0 else -1
-        with mp.workdps(digits(np.array(numbers, float))):
+        with working_digits(digits(np.array(numbers, float))):
             for n, output in enumerate(outputs):
                 output[index] = mpmath.diff(
                     lambda t, b=before, a=after, g=given: function(*b, t, *a, **g), x, n, direction=away

@@ -1,5 +1,9 @@
 """Errors in units in the last place, measured against longdouble or mpmath numbers."""
 
+import threading
+from contextlib import contextmanager
+from functools import wraps
+
 import numpy as np
 from mpmath import mp
 
@@ -65,7 +69,28 @@ def widen(array):
     return np.asarray(_widen(array), np.longdouble) if array.dtype == object else array.astype(np.longdouble)
 
 
-@mp.workdps(60)
+_precision = threading.RLock()      # mpmath's is the process's
+
+
+@contextmanager
+def working_digits(n):
+    """mpmath computes with n digits."""
+    with _precision, mp.workdps(n):
+        yield
+
+
+def one_at_a_time(function):
+    """Of functions that compute with mpmath."""
+
+    @wraps(function)
+    def alone(*arguments, **keywords):
+        with _precision:
+            return function(*arguments, **keywords)
+
+    return alone
+
+
+@working_digits(60)
 def _one(number):
     number = mp.mpf(number)
     if not mp.isfinite(number):
