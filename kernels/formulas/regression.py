@@ -54,7 +54,7 @@ def log_cosh_loss(x, y):
     d, low = exact_difference(x, y)
     s, t, e = abs(d), tanh(d), exp_split(-2 * abs(d), select(d > 0, -2 * low, 2 * low))
     far = s + (log1p_unit(e) - 0.6931471805599453)
-    return select(s < 1, -0.5 * log1p(-t * t), far), t, 4 * _bell(e)
+    return select(s < 0.65, -0.5 * log1p(-t * t), far), t, 4 * _bell(e)
 
 
 def quantile_loss(x, y, q):
