@@ -236,7 +236,7 @@ class ElementwiseLoss(_Methods, ElementwiseCalls):
     def _call(self, mode, args, kwargs):
         """On the Numba backend, plain arrays that only a reduction goes with need none of the general preparations."""
         if self._short and mode != "p" and len(args) == 2 and kwargs.keys() <= self._short and plain(*args):
-            plain_loss, reduction = getattr(self._kernels(), "plain_loss", None), kwargs.get("reduction", "mean")
+            plain_loss, reduction = getattr(self._kernels(), "plain_loss", None), kwargs.get("reduction", self._reduction)
             if plain_loss and type(reduction) is str and reduction in ("mean", "sum"):
                 formula, params = self._formula_and({name: value for name, value in kwargs.items() if name != "reduction"})
                 value, grad, hess = plain_loss(formula, mode, params, *args, float(args[0].size) if reduction == "mean" else 1.0)

@@ -22,6 +22,7 @@ __all__ = ["catboost", "lightgbm", "xgboost"]
 SIGNED = {"exponential_loss", "hinge_embedding_loss", "hinge_loss", "soft_margin_loss", "squared_hinge_loss"}
 SLAB = 1 << 18      # predictions that are computed in float64 before they are rounded: what a second-level cache holds
 FLOOR = 1e-6        # of a row's weight, below which hessian="positive" does not go
+_engine = config.compiled()
 
 
 class _Objective:
@@ -278,23 +279,23 @@ class catboost(_Objective):
     def calc_ders_multi(self, approx, target, weight):
         """The first derivatives by the scores of one row, and the matrix of the second."""
         scale = -1.0 if weight is None else -float(weight)
-        derivatives = self._compiled(approx, target, scale) if self._compiled else None
+        derivatives = _engine.row_derivatives(approx, target, scale, *self._options) if _engine and self._options else None
         if derivatives is not None:
             return derivatives
-        x = np.asarray(approx, np.float64)[None]
-        first, second = (a[0] for a in self._derivatives(x, self.labels(np.asarray([target]), x.shape), None))
-        return (scale * first).tolist(), np.diag(scale * second).tolist()
+        with np.errstate(all="ignore"):
+            x = np.asarray(approx, np.float64)[None]
+            first, second = (a[0] for a in self._derivatives(x, self.labels(np.asarray([target]), x.shape), None))
+            return (scale * first).tolist(), np.diag(scale * second).tolist()
 
     @functools.cached_property
-    def _compiled(self):
-        """What computes a row of class scores at once, where the loss is a cross-entropy."""
-        terms, engine = self.loss._function("input", "target", **self.params), config.compiled()
-        if not (engine and isinstance(terms, RowTerms) and self.loss._kernel == "cross_entropy"):
+    def _options(self):
+        """Those of the engine's `row_derivatives`, where the loss is a cross-entropy."""
+        terms = self.loss._function("input", "target", **self.params)
+        if not isinstance(terms, RowTerms) or self.loss._kernel != "cross_entropy":
             return None
         weight = None if terms.weight is None else check.class_weight(terms.weight, np.size(terms.weight), np.dtype(np.float64))
-        options = weight, terms.ignore_index, terms.smoothing, terms.z_loss, terms.gamma
-        least, exact = FLOOR if self.hessian == "positive" else -np.inf, self.hessian != "one"
-        return lambda approx, target, scale: engine.row_derivatives(approx, target, scale, least, exact, *options)
+        least = FLOOR if self.hessian == "positive" else -np.inf
+        return least, self.hessian != "one", weight, terms.ignore_index, terms.smoothing, terms.z_loss, terms.gamma
 
 
 def _plain(array, dtype):

@@ -28,7 +28,7 @@ ROWS = {
                              "row_function(LOG_SOFTMAX_BACKWARD, y, g, out, rows, classes, IS_DOUBLE)"),
     "cross_entropy": ("const T* input, const int64_t* target, const T* weight, Py_ssize_t rows, Py_ssize_t classes, "
                       "int64_t ignore_index, double label_smoothing, double divide_by, double* value, T* grad, T* hess",
-                      "class_loss(input, target, weight, rows, classes, ignore_index, label_smoothing, divide_by, value, "
+                      "class_loss(input, target, weight, rows, classes, ignore_index, label_smoothing, 0.0, 0.0, divide_by, value, "
                       "grad, hess, IS_DOUBLE)"),
 }
 ADAM = ("T* param, const T* grad, T* exp_avg, T* exp_avg_sq, Py_ssize_t n, int64_t step, double lr, double beta1, double beta2, "

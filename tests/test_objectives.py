@@ -211,6 +211,12 @@ class TestObject:
         assert repr(back) == repr(objective) and back.loss is fl.cross_entropy
         assert back.init_score(LABELS).tobytes() == objective.init_score(LABELS).tobytes()
 
+    def test_pickles_after_use(self):
+        objective = objectives.catboost("cross_entropy", weight=[1.0, 2.0, 0.5])
+        row = SCORES[0].astype(float), 1.0, 2.0
+        want = objective.calc_ders_multi(*row)
+        assert pickle.loads(pickle.dumps(objective)).calc_ders_multi(*row) == want
+
     def test_clones(self):
         for estimator in (
             xgb.XGBClassifier(objective=objectives.xgboost("cross_entropy")),

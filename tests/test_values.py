@@ -9,7 +9,8 @@ from tests.cases import CASES, scaled, scenarios
 from tests.ulp import assert_close, assert_same
 
 REDUCTIONS = "none", "sum", "mean"
-# `loss`, `.grad` and `.value_and_grad` are separate loops, in which a compiler may fuse other products and sums
+# `loss`, `.grad` and `.value_and_grad` are separate loops, in which a compiler may fuse other products and sums: a value or
+# gradient whose terms cancel is then off by so much of the terms
 FUSED = 4
 
 

@@ -328,10 +328,8 @@ def row_derivatives(approx, target, double factor, double least, bint exact, cla
 
     least: what second derivatives are at least. None for what must go the general way.
     """
-    cdef RowsJob job
     cdef double grad[64]
     cdef double hess[64]
-    cdef double acc[2]
     cdef int64_t y
     cdef Py_ssize_t i, n
     cdef list line, gradient, matrix
@@ -341,18 +339,9 @@ def row_derivatives(approx, target, double factor, double least, bint exact, cla
     if n > 64 or not 0 <= <double> target < n or (class_weight is not None and cnp.PyArray_SIZE(class_weight) != n):
         return None
     y = <int64_t> <double> target
-    if y != <double> target:
+    if y != <double> target or class_loss(data_of(approx), &y, data_of(class_weight), 1, n, ignore_index, smoothing, z_loss, gamma, 1.0, NULL,
+                                          grad, hess if exact else NULL, True) != FASTLOSS_OK:
         return None
-    memset(&job, 0, sizeof(RowsJob))
-    job.rows.n_rows, job.rows.n_classes, job.rows.inner = 1, n, 1
-    job.rows.x.data, job.rows.x.outer, job.rows.x.classes = data_of(approx), n, 1
-    job.rows.out, job.rows.hess = job.rows.x, job.rows.x
-    job.rows.out.data, job.rows.hess.data = <char*> grad, <char*> hess
-    job.rows.target, job.rows.wide_target, job.rows.ignore_index, job.rows.class_weight = &y, True, ignore_index, data_of(class_weight)
-    job.rows.smoothing, job.rows.z_loss, job.rows.gamma = smoothing, z_loss, gamma
-    job.rows.scale, job.rows.want_grad, job.rows.want_hess = 1, True, exact
-    acc[0], acc[1] = 0, 0
-    run_rows(&job, CROSS_ENTROPY if smoothing == 0 else CROSS_ENTROPY_DENSE, True, acc)
     gradient, matrix = [factor * grad[i] for i in range(n)], []
     for i in range(n):
         line = [0.0] * n

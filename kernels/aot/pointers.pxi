@@ -23,7 +23,7 @@ cdef int row_function(int op, const void* x, const void* aux, void* out, Py_ssiz
 
 
 cdef int class_loss(const void* x, const int64_t* target, const void* weight, Py_ssize_t rows, Py_ssize_t classes, int64_t ignore_index,
-                    double smoothing, double divide_by, double* value, void* grad, void* hess, bint double_) noexcept nogil:
+                    double smoothing, double z_loss, double gamma, double divide_by, double* value, void* grad, void* hess, bint double_) noexcept nogil:
     cdef RowsJob job
     cdef double sums[2]
     cdef double acc[2]
@@ -39,7 +39,7 @@ cdef int class_loss(const void* x, const int64_t* target, const void* weight, Py
     set_rows(&job.rows.out, grad, classes)
     set_rows(&job.rows.hess, hess, classes)
     job.rows.target, job.rows.wide_target, job.rows.ignore_index = target, True, ignore_index
-    job.rows.class_weight, job.rows.smoothing = weight, smoothing
+    job.rows.class_weight, job.rows.smoothing, job.rows.z_loss, job.rows.gamma = weight, smoothing, z_loss, gamma
     job.rows.want_grad, job.rows.want_hess = grad != NULL, hess != NULL
     if divide_by == 0:
         divide_by = sums[0]

@@ -168,9 +168,9 @@ def _helpers(n):
 
 
 def _run_parallel(job, n_threads):
-    for _ in range(_helpers(n_threads - 1)):
-        _tasks.put(job)
     try:
+        for _ in range(_helpers(n_threads - 1)):
+            _tasks.put(job)
         job.work()
     except BaseException:
         job.n_chunks = 0  # the helpers stop at their next call
