@@ -364,6 +364,7 @@ cdef extern from "primitives.h":
     ctypedef f32* f32_array
     ctypedef f64* f64_array
     ctypedef void loop_t
+    ctypedef void update_t
     const double inf "INFINITY"
     const double nan "NAN"
 """
@@ -396,7 +397,7 @@ def cython_loop(loop, dtype):
     f = loop.formula
     name = f"{f.name}_{loop.mode}_{dtype}"
     pointers = [f"{dtype}_array {n}" for _, n in loop.arrays]
-    text = f"\ncdef loop_t {name}_loop("
+    text = f"\ncdef {'update_t' if loop.mode == 'update' else 'loop_t'} {name}_loop("
     text += ", ".join([*pointers, *(f"{dtype} {n}" for n in loop.scalars), "Py_ssize_t n"])
     text += ") noexcept nogil:\n    cdef Py_ssize_t i\n"
     text += f"    cdef {cython_type(f.returns[dtype], dtype)} r\n"

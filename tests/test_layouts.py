@@ -195,6 +195,34 @@ def test_large_arrays_in_slabs(shape, layout, dtype, backend):
         assert bits(fl.logsumexp(ours, axis=axis)) == bits(fl.logsumexp(x, axis=axis))
 
 
+@pytest.mark.parametrize("distance", [16, 48, 256, (1 << 20) - 64])
+def test_addresses_alike_in_their_low_bits(distance, dtype, backend):
+    """Processors hold up loads from a little before what is stored, by 20 bits of the addresses: then blocks are copied."""
+    n = (1 << 20) - 100
+    rng = np.random.default_rng(0)
+    values = rng.random((4, n)).astype(dtype)
+    memory = np.zeros(5 * (n * values.itemsize + (2 << 20)), np.uint8)
+    step = -(-n * values.itemsize // (1 << 20)) * (1 << 20) + distance
+    arrays = [memory[k * step :][: values[0].nbytes].view(dtype) for k in range(5)]
+
+    def run(function, *inputs, **keywords):
+        for array, value in zip(arrays, values, strict=False):
+            array[:] = value
+        return bits(function(*inputs, **keywords))
+
+    x, y, *_, out = arrays
+    assert run(fl.sigmoid, x, out=out) == bits(fl.sigmoid(values[0]))
+    assert run(fl.gelu.backward, x, y, out=out) == bits(fl.gelu.backward(values[0], values[1]))
+    assert run(fl.binary_cross_entropy.grad, x, y, out=out) == bits(fl.binary_cross_entropy.grad(values[0], values[1]))
+    rows = (1024, 1023)
+    assert run(fl.log_softmax, x[: 1024 * 1023].reshape(rows), out=out[: 1024 * 1023].reshape(rows), axis=1) == bits(
+        fl.log_softmax(values[0, : 1024 * 1023].reshape(rows), axis=1)
+    )
+    fl.optim.adamw_step(*arrays[:4], step=3, lr=0.1)
+    fl.optim.adamw_step(*values, step=3, lr=0.1)
+    assert bits(*arrays[:4]) == bits(*values)
+
+
 POSITIONS = [*range(1, 70), 127, 128, 129, 1023, 1024, 1025]
 
 

@@ -181,7 +181,6 @@ cdef class ElementwiseCalls(Calls):
             if grad is None:
                 return None
             job.out[1] = data_of(grad)
-            job.aliased = job.out[1] == job.inputs[0].data
             if mode == 2:
                 hess = like(x)
                 job.out[2] = data_of(hess)
@@ -190,6 +189,7 @@ cdef class ElementwiseCalls(Calls):
                 return None
             grad = tuple(several(x, 2))
             job.out[1], job.out[2] = data_of(grad[0]), data_of(grad[1])
+        route(&job)
         chunks = (n + CHUNK - 1) // CHUNK
         acc[0], acc[1], sums[0], sums[1], job.sums = 0, 0, 0, 0, sums
         if chunks > 1:

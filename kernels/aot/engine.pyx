@@ -34,6 +34,7 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept     # the exception stays set; who sees -1 lets it rise
 
 cdef extern from "stream.h" nogil:
+    bint holds_up(const void* stored, const void* loaded)
     void stream_end()
 
 cdef extern from "status.h" nogil:
@@ -57,6 +58,7 @@ name = "cython"
 
 cdef enum:
     BLOCK = 1024          # elements that stay in the first-level cache between a kernel and the sum
+    STEP_BLOCK = 256      # elements of a step that are copied at a time
     SMALL = 4096          # elements up to which neither threads nor the interpreter's lock matter
     CHUNK = 65536         # elements of one task and one partial sum
     SCRATCH = 65536       # bytes of scratch memory on the stack
@@ -197,6 +199,7 @@ cdef struct LossJob:
     char* out[MAX_OUTPUTS]    # value, gradients, second derivatives; NULL where not wanted
     bint wanted[MAX_OUTPUTS]
     bint aliased              # an output is an input: results go through the block
+    bint streams              # they go through the block and past the caches
     bint light                # memory bounds it, not the processor
     Source weight
     Source upstream
@@ -257,7 +260,7 @@ cdef void loss_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
     cdef char* outputs[MAX_OUTPUTS]
     cdef char* weight
     cdef char* upstream
-    cdef bint first = True, streams = job.light and job.n * job.size >= STREAM and not job.aliased
+    cdef bint first = True
     cdef Py_ssize_t start, stop = min((chunk + 1) * CHUNK, job.n), n, i, at
     for start from chunk * CHUNK <= start < stop by BLOCK:
         n = min(BLOCK, stop - start)
@@ -268,7 +271,7 @@ cdef void loss_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
         upstream = block_of(&job.upstream, spare[MAX_INPUTS + 1], start, n, job.size, first)
         first = False
         for i in range(job.n_outputs):
-            outputs[i] = &block[i][0] if i == 0 or job.aliased or streams or job.out[i] == NULL else job.out[i] + at
+            outputs[i] = &block[i][0] if i == 0 or job.aliased or job.streams or job.out[i] == NULL else job.out[i] + at
         run_kernel(job.kernel, inputs, job.n_inputs, outputs, job.n_outputs, job.params, n, job.size)
         for i in range(job.n_outputs):
             if not job.wanted[i]:
@@ -277,13 +280,13 @@ cdef void loss_chunk(void* context, Py_ssize_t chunk) noexcept nogil:
                 job.weigh(outputs[i], weight, <unsigned char*> (job.mask + start if job.mask != NULL else NULL), 1.0, n)
             if i and upstream != NULL:
                 job.weigh(outputs[i], upstream, NULL, 1.0, n)
-            if job.out[i] != NULL and streams:
+            if job.out[i] != NULL and job.streams:
                 TABLE.stream(job.out[i] + at, outputs[i], n * job.size)
             elif job.out[i] != NULL and outputs[i] != job.out[i] + at:
                 memcpy(job.out[i] + at, outputs[i], n * job.size)
         if job.wanted[0]:
             two_sum(job.sums + 2 * chunk, job.sum(block[0], n))
-    if streams:
+    if job.streams:
         stream_end()
 
 
@@ -307,13 +310,17 @@ cdef void prepare_loss(LossJob* job, int index, int mode, bint double_, Py_ssize
         job.wanted[i] = mode != 3 if i == 0 else mode != 0 if i <= job.n_gradients else mode == 2
 
 
-cdef void mark_aliases(LossJob* job) noexcept nogil:
+cdef void route(LossJob* job) noexcept nogil:
+    """How results reach their arrays: at once, through the block, or past the caches."""
     cdef Py_ssize_t i, j
+    job.streams = job.light
     for i in range(job.n_outputs):
         if job.out[i] != NULL:
             for j in range(job.n_inputs):
                 job.aliased |= job.out[i] == job.inputs[j].data
+                job.streams |= holds_up(job.out[i], job.inputs[j].data)
             job.aliased |= job.out[i] == job.weight.data or job.out[i] == job.upstream.data
+    job.streams &= job.n * job.size >= STREAM and not job.aliased
 
 
 cdef inline Source source_of(object array, Py_ssize_t n) noexcept:
@@ -341,7 +348,7 @@ def loss(str formula, str mode, tuple params, tuple inputs, weight, mask, upstre
     job.weight, job.mask, job.upstream = source_of(weight, n), data_of(mask), source_of(upstream, n)
     for i in range(job.n_outputs):
         job.out[i] = data_of(outputs[i])
-    mark_aliases(&job)
+    route(&job)
     cdef Buffer sums = Buffer(16 * chunks)
     job.sums = <double*> sums.data
     run_released(loss_chunk, &job, chunks, n)
@@ -653,22 +660,28 @@ cdef void step_task(void* context, Py_ssize_t task) noexcept nogil:
 
 
 cdef void run_step(StepJob* job, char** arrays, Py_ssize_t n) noexcept nogil:
-    """Whole vectors in place; the rest through a padded copy. The gradient, arrays[1], is only read."""
-    cdef char tail[MAX_ARRAYS][LANES * 8]
-    cdef void* tails[MAX_ARRAYS]
-    cdef Py_ssize_t whole = n - n % LANES, rest = (n - whole) * job.size, i
-    if whole:
-        job.kernel(<void**> arrays, job.params, whole)
-    if not rest:
-        return
-    for i in range(job.n_arrays):
-        tails[i] = tail[i]
-        memset(tail[i], 0, LANES * job.size)
-        memcpy(tail[i], arrays[i] + whole * job.size, rest)
-    job.kernel(tails, job.params, LANES)
-    for i in range(job.n_arrays):
-        if i != 1:
-            memcpy(arrays[i] + whole * job.size, tail[i], rest)
+    """Whole vectors in place; the rest, or all where arrays hold up each other, through a copy. The gradient, arrays[1], is only read."""
+    cdef char block[MAX_ARRAYS][STEP_BLOCK * 8]
+    cdef void* blocks[MAX_ARRAYS]
+    cdef Py_ssize_t start = n - n % LANES, i, j, m
+    if n > BLOCK:
+        for i in range(job.n_arrays):
+            for j in range(job.n_arrays):
+                if i != 1 and i != j and holds_up(arrays[i], arrays[j]):
+                    start = 0
+    if start:
+        job.kernel(<void**> arrays, job.params, start)
+    while start < n:
+        m = min(STEP_BLOCK, n - start)
+        for i in range(job.n_arrays):
+            blocks[i] = block[i]
+            memcpy(block[i], arrays[i] + start * job.size, m * job.size)
+            memset(block[i] + m * job.size, 0, (-m & (LANES - 1)) * job.size)
+        job.kernel(blocks, job.params, m + (-m & (LANES - 1)))
+        for i in range(job.n_arrays):
+            if i != 1:
+                memcpy(arrays[i] + start * job.size, block[i], m * job.size)
+        start += m
 
 
 def matches(list grads, list params, lows, highs):

@@ -77,7 +77,7 @@ cdef int elementwise_loss(int index, bint double_, const void** inputs, const do
     job.weight.data, job.weight.period = <char*> weight, 0
     for i in range(1, job.n_outputs):
         job.out[i] = <char*> results[i - 1]
-    mark_aliases(&job)
+    route(&job)
     job.params[0] = 1.0 / divide_by
     for i in range(1, n_params + 1):
         job.params[i] = params[i]

@@ -24,13 +24,16 @@ typedef f64 *__restrict__ f64_array;
 #endif
 
 /* What a loop's function returns: with all it calls inside it, or the loop would stay scalar; and with one body, for
-   gcc's jump threading and redundancy elimination copy it for the cases of its selects. */
+   gcc's jump threading and redundancy elimination copy it for the cases of its selects. A loop that updates arrays in
+   place loads before it stores, as it says: see holds_up of stream.h. */
 #if defined(__GNUC__) && !defined(__clang__)
 #define loop_t __attribute__((flatten, optimize("no-thread-jumps", "no-tree-pre"))) void
+#define update_t __attribute__((flatten, optimize("no-thread-jumps", "no-tree-pre", "no-schedule-insns2"))) void
 #elif defined(__GNUC__)
 #define loop_t __attribute__((flatten)) void
+#define update_t loop_t
 #else
-typedef void loop_t;
+typedef void loop_t, update_t;
 #endif
 
 /* The line at p is about to be read (write = 0) or written. */

@@ -676,19 +676,20 @@ cdef inline void logarithms(const Stats* st, double* logs) noexcept nogil:
         logs[l] = log1p_f64(st.rest[l])
 
 
-cdef inline void lanes_lower(const real* x, real* out, Py_ssize_t n, const real* m_, const real* a_) noexcept nogil:
-    """out = (x - m) - a"""
+cdef inline void lanes_lower(const real* x, real* out, Py_ssize_t n, const real* m_, const real* a_, bint backwards=False) noexcept nogil:
+    """out = (x - m) - a, from the last on where loads would be held up."""
     cdef real m[LANES]
     cdef real a[LANES]
     cdef real t[LANES]
-    cdef Py_ssize_t i, l
+    cdef Py_ssize_t i, l, at = (n - 1) * LANES if backwards else 0, step = -LANES if backwards else LANES
     for l in range(LANES):
         m[l], a[l] = m_[l], a_[l]
     for i in range(n):
         for l in range(LANES):
-            t[l] = (x[i * LANES + l] - m[l]) - a[l]
+            t[l] = (x[at + l] - m[l]) - a[l]
         for l in range(LANES):
-            out[i * LANES + l] = t[l]
+            out[at + l] = t[l]
+        at += step
 
 
 cdef inline void row_lower(const Rows* job, Py_ssize_t r, real m_, real a_, real* like) noexcept nogil:
@@ -700,7 +701,7 @@ cdef inline void row_lower(const Rows* job, Py_ssize_t r, real m_, real a_, real
     if job.x.classes == 1 and job.out.classes == 1:
         for l in range(LANES):
             m[l], a[l] = m_, a_
-        lanes_lower(x, out, n // LANES, m, a)
+        lanes_lower(x, out, n // LANES, m, a, holds_up(out, x))
         first = n - n % LANES
     for c in range(first, n):
         out[c * job.out.classes] = (x[c * job.x.classes] - m_) - a_

@@ -5,6 +5,7 @@ from libc.string cimport memcpy, memset
 from cpython.pycapsule cimport PyCapsule_New
 
 cdef extern from "stream.h" nogil:
+    bint holds_up(const void* stored, const void* loaded)
     void stream_copy(void* to, const void* source, size_t n)
 
 include "table.pxi"
