@@ -83,8 +83,10 @@ def loss(formula, mode, params, inputs, weight, mask, upstream, scale, outputs, 
     kernel = _element_kernel(formula, mode, x.itemsize)
     sources, targets = [*map(address, given)], [*map(address, outputs)]
     periods = [0 if a is None or a.size == x.size else a.size for a in given]
-    direct = sum(1 << k for k, target in enumerate(targets) if target and target not in sources)
-    streams = formula in LIGHT and x.nbytes >= layout.STREAM and direct == sum(1 << k for k, target in enumerate(targets) if target)
+    written = {k: target for k, target in enumerate(targets) if target}
+    direct = sum(1 << k for k, target in written.items() if target not in sources)
+    slow = formula in LIGHT or any(layout.holds_up(target, source) for target in written.values() for source in sources)
+    streams = slow and x.nbytes >= layout.STREAM and direct == sum(1 << k for k in written)
     words, partials = np.array(sources + periods + targets), np.zeros((-(-x.size // CHUNK), 2))
     at, length = address(words), 8 * len(given)
     run(

@@ -213,17 +213,21 @@ def ufunc_loop_T(args, dimensions, steps, data):
     kernel, n_inputs, half, ones = data[0], data[1], data[2] != 0, data[3]
     first = select(ones != 0, 1, 0)
     n, length, last = dimensions[0], BLOCK, first + n_inputs
-    direct = steps[n_inputs] == SIZE_T and not half
+    direct, streams = steps[n_inputs] == SIZE_T and not half, data[4] != 0
     for k in range(n_inputs):
         direct = direct and args[k] != args[n_inputs]
+        streams = streams or holds_up(args[n_inputs], args[k])
         if feeds_back(args[k], steps[k], args[n_inputs], steps[n_inputs], n):
             length = 1
-    streams = direct and data[4] != 0 and n * SIZE_T >= STREAM
+    streams = streams and direct and n * SIZE_T >= STREAM
     for k in range(N_POINTERS):
         arrays[k] = 0
     arrays[0] = ones
-    for start in range(0, n, length):
-        m = min(length, n - start)
+    start, m = 0, length
+    if streams:
+        m -= args[n_inputs] % LINE // SIZE_T  # the further blocks write whole cache lines
+    while start < n:
+        m = min(m, n - start)
         for k in range(n_inputs):
             source = args[k] + start * steps[k]
             block = scratch + 8 * (BLOCKS + k * BLOCK)
@@ -241,6 +245,7 @@ def ufunc_loop_T(args, dimensions, steps, data):
             stream_T(pointer(block, T), out, m)
         elif not direct:
             scatter_T(pointer(block, T), out, steps[n_inputs], m)
+        start, m = start + m, length
     if streams:
         stream_end()
     release_flags(flags)

@@ -32,9 +32,8 @@ TILE = 4096  # elements of a tile: it stays in the first-level cache
     TOTAL, ERROR, COUNT, SPARE, UNIT, REST, SUM, SUM_LOW, LOG,
     KEEP, OWN, GAP, SPREAD, STRETCH, SHARE, FACTOR, LOSS, PULL,
     TOP, FIRST, MAGIC, LOW, A, A_LOW, MOST, B, C, D, BEND, CREST,
-    BUFFER,
-) = range(35)  # fmt: skip
-TILES = BUFFER + BLOCK // LANES
+) = range(34)  # fmt: skip
+TILES = CREST + 1
 
 # CTC: rows over the labels of a sequence, of float64 or int64.
 CTC_STATE = 4  # rows of a state: a of blanks, a of labels, each m and e
@@ -42,6 +41,12 @@ CTC_FRAME = 6  # rows kept of a frame: its state and y, m and e
 CTC_ROWS = 13  # of the sequence
 CTC_KEPT = 16  # frames between two normalisations: m stays within 2^40
 CTC_STRETCH = 1 << 22  # bytes of the frames that are kept; of longer sequences, the state before each such stretch
+
+
+@register_jitable
+def holds_up(stored, loaded):
+    """Whether a processor that compares the low 20 bits of the addresses makes such loads wait for the stores."""
+    return (stored - loaded - 1) & 0xFFFFF < 511
 
 
 @register_jitable

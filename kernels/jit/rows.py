@@ -70,6 +70,14 @@ def load_lanes_T(x, base, stride, n, n_classes, step, tile, width):
         for c in range(n_classes):
             for l in range(n):
                 tile[c * width + l] = x[base[0] + c * step + l]
+    elif step == 1 and stride != 0 and n_classes >= 8:
+        for l in range(0, n & -8, 8):
+            for c in range(0, n_classes, 8):
+                at = min(c, n_classes - 8)
+                transpose(offset(x, base[l] + at), stride, offset(tile, at * width + l), width)
+        for l in range(n & -8, n):
+            for c in range(n_classes):
+                tile[c * width + l] = x[base[l] + c]
     else:
         for c in range(n_classes):
             for l in range(pad(n)):
@@ -79,7 +87,15 @@ def load_lanes_T(x, base, stride, n, n_classes, step, tile, width):
 @leaf
 def store_lanes_T(tile, width, n, n_classes, base, stride, step, out):
     restrict()
-    if stride != 0:
+    if step == 1 and stride != 0 and n_classes >= 8:
+        for l in range(0, n & -8, 8):
+            for c in range(0, n_classes, 8):
+                at = min(c, n_classes - 8)
+                transpose(offset(tile, at * width + l), width, offset(out, base[l] + at), stride)
+        for l in range(n & -8, n):
+            for c in range(n_classes):
+                out[base[l] + c] = tile[c * width + l]
+    elif stride != 0:
         for c in range(n_classes):
             for l in range(n):
                 out[base[0] + c * step + l * stride] = tile[c * width + l]
@@ -245,21 +261,30 @@ def invert_T(n, factor, rest, sums, sums_low, a, a_low, most):
 
 
 @leaf
-def prefetch_T(out, base, first, last, start, stop):
+def prefetch_T(x, base, first, last, start, stop, write):
     for l in range(first, last):
         for c in range(start, stop, LINE // SIZE_T):
-            prefetch(offset(out, base[l] + c))
+            if write:
+                prefetch(offset(x, base[l] + c), 1)
+            else:
+                prefetch(offset(x, base[l] + c), 0)
 
 
 @leaf
-def sums_tile_T(tile, e, keep, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, ahead, scratch):
-    """rest and S of each row; if keep, e gains the exponentials.
+def next_rows_T(x, inner, n):
+    """The view of the rows n further on, if they lie so evenly."""
+    return (x[0] + n * x[1] * SIZE_T if inner == 1 else 0), x[1], x[2], x[3]
 
-    ahead is the view that will be written next. Its lines are fetched while exponentials are computed, in portions
+
+@leaf
+def sums_tile_T(tile, e, keep, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, ahead, write, scratch):
+    """rest and S of each row; if keep, e is left with the exponentials.
+
+    ahead is the view that will be read or written next. Its lines are fetched while exponentials are computed, in portions
     that the line-fill buffers hold: of softmax (4096, 1000), float32, 2.1 ns per element become 1.5.
     """
     total, error, count = slot(scratch, TOTAL, f64), slot(scratch, ERROR, f64), slot(scratch, COUNT, f64)
-    spare, lines, buffer = slot(scratch, SPARE, f64), slot(scratch, AHEAD, i64), slot(scratch, BUFFER, T)
+    spare, lines = slot(scratch, SPARE, f64), slot(scratch, AHEAD, i64)
     base, magic, low = slot(scratch, FIRST, T), slot(scratch, MAGIC, T), slot(scratch, LOW, T)
     out, fetch = pointer(ahead[0], T), ahead[0] != 0 and ahead[2] == 1
     if fetch:
@@ -271,19 +296,18 @@ def sums_tile_T(tile, e, keep, width, row, n, n_classes, inner, top, unit, rest,
         for c in range(n_classes):
             x = offset(tile, c * width)
             if fetch:
-                prefetch_T(out, lines, n * c // n_classes, n * (c + 1) // n_classes, 0, n_classes)
-            y = offset(e, c * width) if keep else buffer
+                prefetch_T(out, lines, n * c // n_classes, n * (c + 1) // n_classes, 0, n_classes, write)
+            y = offset(e, c * width if keep else 0)
             exp_lanes_T(x, n, top, base, magic, low, y)
             sum_lanes_T(y, n, total, error, count)
     else:
         for l in range(n):
             for start in range(0, width, BLOCK):
                 m = min(BLOCK, width - start)
-                x = offset(tile, l * width + start)
-                y = offset(e, l * width + start) if keep else buffer
+                x, y = offset(tile, l * width + start), offset(e, l * width + start if keep else 0)
                 for c in range(0, m, PORTION):
                     if fetch:
-                        prefetch_T(out, lines, l, l + 1, start + c, min(start + c + PORTION, n_classes))
+                        prefetch_T(out, lines, l, l + 1, start + c, min(start + c + PORTION, n_classes), write)
                     size = min(PORTION, m - c)
                     exp_row_T(offset(x, c), size, top[l], base[l], magic[l], low[l], offset(y, c))
                 s, s_low, k = sum_block_T(y, m, spare)
@@ -317,16 +341,23 @@ def scale_row_T(e, n, a, a_low, most, out):
 
 
 @leaf
-def store_scaled_T(e, tile, width, view, row, n, n_classes, inner, base, a, a_low, most):
-    """Straight into rows that lie side by side, or by way of a tile."""
+def store_scaled_T(e, tile, width, view, row, n, n_classes, inner, base, a, a_low, most, ahead, scratch):
+    """Straight into rows that lie side by side, or by way of a tile. ahead is the view that will be read next."""
     address, outer_step, step, inner_step = view
+    lines = slot(scratch, AHEAD, i64)
     if n_classes < SHORT:
         scale_lanes_T(e, width, n, n_classes, a, a_low, most)
         store_tile_T(e, width, view, row, n, n_classes, inner, base)
     elif step == 1:
         locate_rows_T(row, n, inner, outer_step, inner_step, base)
+        locate_rows_T(row, n, inner, ahead[1], ahead[3], lines)
         for l in range(n):
-            scale_row_T(offset(e, l * width), n_classes, a[l], a_low[l], most[l], offset(pointer(address, T), base[l]))
+            for c in range(0, n_classes, PORTION):
+                stop = min(c + PORTION, n_classes)
+                if ahead[0] != 0 and ahead[2] == 1:
+                    prefetch_T(pointer(ahead[0], T), lines, l, l + 1, c, stop, False)
+                out = offset(pointer(address, T), base[l] + c)
+                scale_row_T(offset(e, l * width + c), stop - c, a[l], a_low[l], most[l], out)
     else:
         for l in range(n):
             scale_row_T(offset(e, l * width), n_classes, a[l], a_low[l], most[l], offset(tile, l * width))
@@ -386,10 +417,12 @@ def softmax_T(first_chunk, last_chunk, scratch, op, x, out, n_rows, chunk, parti
             row[l] = first + l
         load_tile_T(x, row, n, n_classes, inner, base, tile, width, T(-inf))
         top_tile_T(tile, width, n, n_classes, top)
-        sums_tile_T(tile, e, op == 0, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, out, scratch)
+        later = next_rows_T(x, inner, group)
+        ahead = later if op == 2 else out
+        sums_tile_T(tile, e, op == 0, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, ahead, op != 2, scratch)
         if op == 0:
             invert_T(n, one, rest, sums, sums_low, a, a_low, most)
-            store_scaled_T(e, tile, width, out, row, n, n_classes, inner, base, a, a_low, most)
+            store_scaled_T(e, tile, width, out, row, n, n_classes, inner, base, a, a_low, most, later, scratch)
             continue
         logarithms_T(n, rest, logs)
         if op == 1:
@@ -905,7 +938,10 @@ def cross_entropy_T(
         if indexed and focal_dense:
             for l in range(n):
                 q[at[l]] += T(keep[l])
-        sums_tile_T(tile, e, derivatives or focal_dense, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, grad, scratch)
+        later = next_rows_T(x, inner, group)
+        ahead = grad if grad[0] != 0 else later
+        keep_e = derivatives or focal_dense
+        sums_tile_T(tile, e, keep_e, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, ahead, grad[0] != 0, scratch)
         logarithms_T(n, rest, logs)
         losses_T(n, z_loss, top, logs, keep, gap, spread, stretch, share, loss, pull)
         if focal_dense:
@@ -942,7 +978,7 @@ def cross_entropy_T(
             dense_gradient_tile_T(e, q, width, n, n_classes, a, c, d, b)
             store_tile_T(e, width, grad, row, n, n_classes, inner, base)
         else:
-            store_scaled_T(e, tile, width, grad, row, n, n_classes, inner, base, a, a_low, most)
+            store_scaled_T(e, tile, width, grad, row, n, n_classes, inner, base, a, a_low, most, later, scratch)
         if indexed and not focal_dense:
             for l in range(n):
                 pointer(grad[0], T)[base[l] + classes[row[l]] * grad[2]] = top[l]
