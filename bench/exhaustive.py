@@ -33,6 +33,10 @@ def log_cosh(x):
     return np.where(near, series, x + np.log1p(np.exp(-2 * x)) - np.log(2))
 
 
+def huber(x):
+    return np.where(np.abs(x) < 1, x * x / 2, np.abs(x) - 0.5)
+
+
 def at(loss, target):
     """The loss of each input beside that target."""
     return lambda x: loss(x, np.full_like(x, target), reduction="none")
@@ -80,6 +84,24 @@ SUBJECTS = {
     ),
     "exponential_loss": (at(fl.exponential_loss, -1), np.exp),
     "softsign": (fl.softsign, lambda x: np.where(np.isinf(x), np.sign(x), x / (1 + np.abs(x)))),
+    "relu": (fl.relu, lambda x: np.maximum(x, 0)),
+    "relu6": (fl.relu6, lambda x: np.clip(x, 0, 6)),
+    "leaky_relu": (fl.leaky_relu, lambda x: np.where(x > 0, x, np.float32(0.01).astype(float) * x)),
+    "hardtanh": (fl.hardtanh, lambda x: np.clip(x, -1, 1)),
+    "softshrink": (fl.softshrink, lambda x: x - np.clip(x, -0.5, 0.5)),
+    "hardshrink": (fl.hardshrink, lambda x: np.where(np.abs(x) <= 0.5, 0, x)),
+    "l1_loss": (at(fl.l1_loss, 0.3), lambda x: np.abs(x - np.float32(0.3))),
+    "mse_loss": (at(fl.mse_loss, 0.3), lambda x: (x - np.float32(0.3)) ** 2),
+    "smooth_l1_loss": (at(fl.smooth_l1_loss, 0.3), lambda x: huber(x - np.float32(0.3))),
+    "huber_loss": (at(fl.huber_loss, 0.3), lambda x: huber(x - np.float32(0.3))),
+    "hinge_loss": (at(fl.hinge_loss, 1), lambda x: np.maximum(1 - x, 0)),
+    "squared_hinge_loss": (at(fl.squared_hinge_loss, 1), lambda x: np.maximum(1 - x, 0) ** 2),
+    "hinge_embedding_loss": (at(fl.hinge_embedding_loss, -1), lambda x: np.maximum(1 - x, 0)),
+    "poisson_nll_loss": (at(fl.poisson_nll_loss, 1), partial(beyond, limit=np.inf, value=np.inf, form=lambda x: np.exp(x) - x)),
+    "sigmoid_focal_loss": (
+        at(fl.sigmoid_focal_loss, 1),
+        lambda x: 0.25 * expit(-x) ** 2 * (np.maximum(-x, 0) + np.log1p(np.exp(-np.abs(x)))),
+    ),
 }
 
 

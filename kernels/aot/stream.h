@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Whether what is stored at p lies a little behind what is loaded at q, by the low 20 bits of their addresses.
-   A processor that knows no more of an address yet makes such loads wait for the stores: to a quarter of the speed. */
+/* Whether what is stored at p lies 1 to 511 bytes above what is loaded at q, modulo 2^20. A processor that knows no more of an
+   address yet makes such loads wait for the stores: to a quarter of the speed. */
 static inline int holds_up(const void *p, const void *q) { return (((uintptr_t)p - (uintptr_t)q) - 1 & 0xfffff) < 511; }
 
 #if defined(__SSE2__) || defined(_M_X64)

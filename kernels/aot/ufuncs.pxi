@@ -77,7 +77,7 @@ cdef void ufunc_range(UfuncJob* job, Py_ssize_t begin, Py_ssize_t end, Py_ssize_
         direct = direct and job.args[i] != job.args[k]
         if job.steps[i] == 0:                            # a parameter: one run serves all blocks
             gather(loop, job.args[i], 0, block[i], min(stride, end - begin))
-    if direct and job.n * size >= STREAM:
+    if direct and stride == BLOCK and job.n * size >= STREAM:
         streams = LIGHT_ACTIVATION[loop.index]
         for i in range(k):
             streams |= holds_up(job.args[k], job.args[i])

@@ -85,8 +85,8 @@ def loss(formula, mode, params, inputs, weight, mask, upstream, scale, outputs, 
     periods = [0 if a is None or a.size == x.size else a.size for a in given]
     written = {k: target for k, target in enumerate(targets) if target}
     direct = sum(1 << k for k, target in written.items() if target not in sources)
-    slow = formula in LIGHT or any(layout.holds_up(target, source) for target in written.values() for source in sources)
-    streams = slow and x.nbytes >= layout.STREAM and direct == sum(1 << k for k in written)
+    streams = formula in LIGHT or any(layout.holds_up(t, s) for t in written.values() for s in sources[: len(inputs)])
+    streams = streams and x.nbytes >= layout.STREAM and direct == sum(1 << k for k in written)
     words, partials = np.array(sources + periods + targets), np.zeros((-(-x.size // CHUNK), 2))
     at, length = address(words), 8 * len(given)
     run(

@@ -219,7 +219,7 @@ def ufunc_loop_T(args, dimensions, steps, data):
         streams = streams or holds_up(args[n_inputs], args[k])
         if feeds_back(args[k], steps[k], args[n_inputs], steps[n_inputs], n):
             length = 1
-    streams = streams and direct and n * SIZE_T >= STREAM
+    streams = streams and direct and length > 1 and n * SIZE_T >= STREAM
     for k in range(N_POINTERS):
         arrays[k] = 0
     arrays[0] = ones

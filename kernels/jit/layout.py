@@ -45,7 +45,7 @@ CTC_STRETCH = 1 << 22  # bytes of the frames that are kept; of longer sequences,
 
 @register_jitable
 def holds_up(stored, loaded):
-    """Whether a processor that compares the low 20 bits of the addresses makes such loads wait for the stores."""
+    """Whether what is stored lies 1 to 511 bytes above what is loaded, modulo 2^20: processors make such loads wait for the stores."""
     return (stored - loaded - 1) & 0xFFFFF < 511
 
 

@@ -200,7 +200,8 @@ def transpose(typingctx, source, source_step, target, target_step):
         size = context.get_abi_sizeof(source.type.pointee)
         rows = [builder.load(row(source, source_step, i), align=size) for i in range(8)]
         for k in 4, 2, 1:
-            masks = [ir.Constant(ir.VectorType(ir.IntType(32), 8), [pick(j, k) for j in range(8)]) for pick in PICKS]
+            first = [8 + j - k if j & k else j for j in range(8)]  # 8 and more are numbers of the second row
+            masks = [ir.Constant(ir.VectorType(ir.IntType(32), 8), mask) for mask in (first, [j + k for j in first])]
             for i in range(8):
                 if not i & k:
                     a, b = rows[i], rows[i + k]
@@ -212,22 +213,18 @@ def transpose(typingctx, source, source_step, target, target_step):
     return types.void(source, intp, source, intp), codegen
 
 
-# Where the j-th number of two rows comes from whose blocks of k change places: less than 8, from the first; else, from the second
-PICKS = (lambda j, k: 8 + j - k if j & k else j), (lambda j, k: 8 + j if j & k else j + k)
-
-
-@intrinsic(prefer_literal=True)
-def prefetch(typingctx, p, write):
-    """Asks for the cache line at p, which will be read (write: 0) or written (1)."""
+@intrinsic
+def prefetch(typingctx, p):
+    """Asks for the cache line at p."""
 
     def codegen(context, builder, signature, arguments):
         byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
         function_type = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
         function = builder.module.declare_intrinsic("llvm.prefetch", [byte], function_type)
-        builder.call(function, [builder.bitcast(arguments[0], byte), i32(write.literal_value), i32(3), i32(1)])
+        builder.call(function, [builder.bitcast(arguments[0], byte), i32(0), i32(3), i32(1)])
         return context.get_dummy_value()
 
-    return types.void(p, write), codegen
+    return types.void(p), codegen
 
 
 @intrinsic

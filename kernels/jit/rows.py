@@ -261,13 +261,10 @@ def invert_T(n, factor, rest, sums, sums_low, a, a_low, most):
 
 
 @leaf
-def prefetch_T(x, base, first, last, start, stop, write):
+def prefetch_T(x, base, first, last, start, stop):
     for l in range(first, last):
         for c in range(start, stop, LINE // SIZE_T):
-            if write:
-                prefetch(offset(x, base[l] + c), 1)
-            else:
-                prefetch(offset(x, base[l] + c), 0)
+            prefetch(offset(x, base[l] + c))
 
 
 @leaf
@@ -277,7 +274,7 @@ def next_rows_T(x, inner, n):
 
 
 @leaf
-def sums_tile_T(tile, e, keep, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, ahead, write, scratch):
+def sums_tile_T(tile, e, keep, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, ahead, scratch):
     """rest and S of each row; if keep, e is left with the exponentials.
 
     ahead is the view that will be read or written next. Its lines are fetched while exponentials are computed, in portions
@@ -296,7 +293,7 @@ def sums_tile_T(tile, e, keep, width, row, n, n_classes, inner, top, unit, rest,
         for c in range(n_classes):
             x = offset(tile, c * width)
             if fetch:
-                prefetch_T(out, lines, n * c // n_classes, n * (c + 1) // n_classes, 0, n_classes, write)
+                prefetch_T(out, lines, n * c // n_classes, n * (c + 1) // n_classes, 0, n_classes)
             y = offset(e, c * width if keep else 0)
             exp_lanes_T(x, n, top, base, magic, low, y)
             sum_lanes_T(y, n, total, error, count)
@@ -307,7 +304,7 @@ def sums_tile_T(tile, e, keep, width, row, n, n_classes, inner, top, unit, rest,
                 x, y = offset(tile, l * width + start), offset(e, l * width + start if keep else 0)
                 for c in range(0, m, PORTION):
                     if fetch:
-                        prefetch_T(out, lines, l, l + 1, start + c, min(start + c + PORTION, n_classes), write)
+                        prefetch_T(out, lines, l, l + 1, start + c, min(start + c + PORTION, n_classes))
                     size = min(PORTION, m - c)
                     exp_row_T(offset(x, c), size, top[l], base[l], magic[l], low[l], offset(y, c))
                 s, s_low, k = sum_block_T(y, m, spare)
@@ -344,18 +341,19 @@ def scale_row_T(e, n, a, a_low, most, out):
 def store_scaled_T(e, tile, width, view, row, n, n_classes, inner, base, a, a_low, most, ahead, scratch):
     """Straight into rows that lie side by side, or by way of a tile. ahead is the view that will be read next."""
     address, outer_step, step, inner_step = view
-    lines = slot(scratch, AHEAD, i64)
+    lines, fetch = slot(scratch, AHEAD, i64), ahead[0] != 0 and ahead[2] == 1
     if n_classes < SHORT:
         scale_lanes_T(e, width, n, n_classes, a, a_low, most)
         store_tile_T(e, width, view, row, n, n_classes, inner, base)
     elif step == 1:
         locate_rows_T(row, n, inner, outer_step, inner_step, base)
-        locate_rows_T(row, n, inner, ahead[1], ahead[3], lines)
+        if fetch:
+            locate_rows_T(row, n, inner, ahead[1], ahead[3], lines)
         for l in range(n):
             for c in range(0, n_classes, PORTION):
                 stop = min(c + PORTION, n_classes)
-                if ahead[0] != 0 and ahead[2] == 1:
-                    prefetch_T(pointer(ahead[0], T), lines, l, l + 1, c, stop, False)
+                if fetch:
+                    prefetch_T(pointer(ahead[0], T), lines, l, l + 1, c, stop)
                 out = offset(pointer(address, T), base[l] + c)
                 scale_row_T(offset(e, l * width + c), stop - c, a[l], a_low[l], most[l], out)
     else:
@@ -419,7 +417,7 @@ def softmax_T(first_chunk, last_chunk, scratch, op, x, out, n_rows, chunk, parti
         top_tile_T(tile, width, n, n_classes, top)
         later = next_rows_T(x, inner, group)
         ahead = later if op == 2 else out
-        sums_tile_T(tile, e, op == 0, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, ahead, op != 2, scratch)
+        sums_tile_T(tile, e, op == 0, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, ahead, scratch)
         if op == 0:
             invert_T(n, one, rest, sums, sums_low, a, a_low, most)
             store_scaled_T(e, tile, width, out, row, n, n_classes, inner, base, a, a_low, most, later, scratch)
@@ -941,7 +939,7 @@ def cross_entropy_T(
         later = next_rows_T(x, inner, group)
         ahead = grad if grad[0] != 0 else later
         keep_e = derivatives or focal_dense
-        sums_tile_T(tile, e, keep_e, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, ahead, grad[0] != 0, scratch)
+        sums_tile_T(tile, e, keep_e, width, row, n, n_classes, inner, top, unit, rest, sums, sums_low, ahead, scratch)
         logarithms_T(n, rest, logs)
         losses_T(n, z_loss, top, logs, keep, gap, spread, stretch, share, loss, pull)
         if focal_dense:
