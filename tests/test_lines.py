@@ -9,7 +9,7 @@ import fastloss as fl
 from tests import reference as ref
 from tests.cases import scenarios
 from tests.oracle import oracle
-from tests.ulp import assert_close, assert_same, rounded, widen
+from tests.ulp import assert_close, assert_same, one_at_a_time, rounded, widen
 
 REDUCTIONS = "none", "sum", "mean"
 LOSSES = scenarios("lines")
@@ -26,6 +26,7 @@ def arrays(result):
 
 
 @cache
+@one_at_a_time
 def expected(scenario, dtype):
     """The reference's Terms without weights, in longdouble."""
     arguments, keywords = scenario.call(dtype)
