@@ -39,7 +39,6 @@ class _Objective:
         self._axis = "axis" in own
         self._kind = getattr(terms, "kind", "class" if isinstance(terms, RowTerms) else "")
         self.of_rows = bool(self._kind) or self.loss._of_rows
-        self._of_elements = isinstance(self.loss, ElementwiseLoss) and not (self.of_rows or self.public_name in SIGNED)
         self.hessian = self._default_hessian() if hessian is None else check.one_of("hessian", hessian, ("exact", "positive", "one"))
 
     def __repr__(self):
@@ -260,21 +259,15 @@ class catboost(_Objective):
 
     def calc_ders_range(self, approxes, targets, weights):
         """One (first, second) derivative for each row: an array for an array, as CatBoost gives and reads it, else a list."""
-        if weights is None and self._of_elements and _plain(approxes, np.float64) and _plain(targets, np.float32) and targets.size == approxes.size:
-            return self._pairs(*self._derivatives(approxes, targets, None))
+        if weights is None and self._short and _plain(approxes, np.float64) and _plain(targets, np.float32) and targets.size == approxes.size:
+            _, grad, hess = self.loss.value_grad_hess(approxes, targets.astype(np.float64), reduction="sum", **self.params)
+            return _engine.negated_pairs(grad, hess, self._least)
         with np.errstate(all="ignore"):
             y, x, weight = self._arguments(targets, np.asarray(approxes, np.float64), weights)
             grad, hess = self._derivatives(x, y, weight)
             if isinstance(approxes, np.ndarray):
-                return self._pairs(grad, hess)
+                return -np.stack((grad, hess), axis=-1)
             return list(zip((-grad).tolist(), (-hess).tolist(), strict=True))
-
-    @staticmethod
-    def _pairs(grad, hess):
-        pairs = np.empty((*grad.shape, 2))
-        np.negative(grad, out=pairs[..., 0])
-        np.negative(hess, out=pairs[..., 1])
-        return pairs
 
     def calc_ders_multi(self, approx, target, weight):
         """The first derivatives by the scores of one row, and the matrix of the second."""
@@ -288,14 +281,23 @@ class catboost(_Objective):
             return (scale * first).tolist(), np.diag(scale * second).tolist()
 
     @functools.cached_property
+    def _short(self):
+        """Whether the derivatives of plain arrays go from the loss to the engine's `negated_pairs`."""
+        elements = isinstance(self.loss, ElementwiseLoss) and not (self.of_rows or self.public_name in SIGNED)
+        return elements and _engine is not None and self.hessian != "one"
+
+    @functools.cached_property
+    def _least(self):
+        return FLOOR if self.hessian == "positive" else -np.inf
+
+    @functools.cached_property
     def _options(self):
         """Those of the engine's `row_derivatives`, where the loss is a cross-entropy."""
         terms = self.loss._function("input", "target", **self.params)
         if not isinstance(terms, RowTerms) or self.loss._kernel != "cross_entropy":
             return None
         weight = None if terms.weight is None else check.class_weight(terms.weight, np.size(terms.weight), np.dtype(np.float64))
-        least = FLOOR if self.hessian == "positive" else -np.inf
-        return least, self.hessian != "one", weight, terms.ignore_index, terms.smoothing, terms.z_loss, terms.gamma
+        return self._least, self.hessian != "one", weight, terms.ignore_index, terms.smoothing, terms.z_loss, terms.gamma
 
 
 def _plain(array, dtype):

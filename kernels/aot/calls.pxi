@@ -348,3 +348,17 @@ def row_derivatives(approx, target, double factor, double least, bint exact, cla
         line[i] = factor * (1.0 if not exact else least if hess[i] < least else hess[i])
         matrix.append(line)
     return gradient, matrix
+
+
+def negated_pairs(grad, hess, double least):
+    """Rows of minus a gradient and minus a second derivative, which is at least so much, of contiguous float64."""
+    cdef cnp.npy_intp shape[2]
+    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(grad)
+    shape[0], shape[1] = n, 2
+    pairs = cnp.PyArray_SimpleNew(2, shape, cnp.NPY_FLOAT64)
+    cdef const double* first = <const double*> data_of(grad)
+    cdef const double* second = <const double*> data_of(hess)
+    cdef double* out = <double*> data_of(pairs)
+    for i in range(n):
+        out[2 * i], out[2 * i + 1] = -first[i], -(least if second[i] < least else second[i])
+    return pairs
