@@ -17,6 +17,7 @@ import fastloss as fl
 from fastloss.kernels import pointers
 from fastloss.kernels._generated.registry import ACTIVATIONS, LOSSES
 
+from tests import needs_checkout
 from tests.oracle import oracle
 
 engine = pytest.importorskip("fastloss.kernels.aot.engine")
@@ -222,6 +223,7 @@ def test_no_elements(dtype):
     assert call("softmax", dtype, rows=0, classes=3) == 0
 
 
+@needs_checkout
 def test_generated_files_are_those_of_the_registry():
     registry = {"ACTIVATIONS": ACTIVATIONS, "LOSSES": LOSSES}
     folder = Path(fl.get_include()).parent

@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 from fastloss.kernels import generate
 
-from tests import reference
+from tests import needs_checkout, reference
 from tests.test_formulas import functions_of_arrays
 from tests.ulp import assert_close
 
 ROOT = Path(__file__).parents[1]
+pytestmark = needs_checkout
 
 
 def parts():
     """(file, text that stands in it, text that replaces it) of each hunk."""
-    if not (ROOT / "CONTRIBUTING.md").exists():
-        pytest.skip("not a checkout")
     (diff,) = re.findall(r"^```diff\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE)
     for file, hunks in re.findall(r"^--- a/(.*)\n\+\+\+ b/\1\n((?:(?!---).*\n)+)", diff, re.MULTILINE):
         for hunk in hunks.split("@@\n")[1:]:

@@ -13,6 +13,7 @@ import pytest
 from fastloss.kernels import generate
 from mpmath import mp
 
+from tests import needs_checkout
 from tests.ulp import assert_close, assert_same
 
 DTYPES = {"f32": np.float32, "f64": np.float64}
@@ -33,6 +34,7 @@ def texts():
 # One text
 
 
+@needs_checkout
 def test_the_built_files_are_what_the_generator_writes(tmp_path):
     generate.main(tmp_path)
     for path in tmp_path.iterdir():
