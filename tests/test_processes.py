@@ -302,6 +302,24 @@ before = mode()
         """A daemon thread in a call of an hour does not hold the interpreter back."""
         prints("end", ENDLESS + "print('end', flush=True)")
 
+    def test_the_process_ends_while_a_kernel_looks_for_interrupts(self, prints):
+        """The end takes long enough for the kernel to ask for the interpreter's lock. Python ends that thread then: its stack, of
+        which the call had many pages below, is no more, and no other thread may be working on a job that lay there."""
+        prints("end", ENDLESS.replace("    fl.logsumexp", "    deep(60)\n\ndef deep(n):\n    return sorted([1], key=lambda _: deep(n - 1)) if n else fl.logsumexp") + """
+import time, types
+
+class Late:
+    def __del__(self, clock=time.perf_counter, write=os.write):
+        end = clock() + 0.3
+        while clock() < end:
+            pass
+        write(1, b"end")
+
+time.sleep(0.2)    # the kernel has begun
+sys.modules["late"] = types.ModuleType("late")
+sys.modules["late"].late = Late()
+""")
+
 
 @POSIX
 @pytest.mark.skipif("cython" not in BACKENDS, reason="nothing compiled; Numba makes its threads once")
