@@ -178,7 +178,7 @@ def log_and_probability(rng, dtype, shape):
 
 
 def two_logs(rng, dtype, shape):
-    return -np.abs(heavy(rng, dtype, shape)), -np.abs(heavy(rng, dtype, shape, bound=40.0))
+    return -np.abs(heavy(rng, dtype, shape)), -np.abs(heavy(rng, dtype, shape, bound=100.0))
 
 
 def log_rates(rng, dtype, shape):

@@ -663,7 +663,7 @@ cdef void run_step(StepJob* job, char** arrays, Py_ssize_t n) noexcept nogil:
     """Whole vectors in place; the rest, or all where arrays hold up each other, through a copy. The gradient, arrays[1], is only read."""
     cdef char block[MAX_ARRAYS][STEP_BLOCK * 8]
     cdef void* blocks[MAX_ARRAYS]
-    cdef Py_ssize_t start = n - n % LANES, i, j, m
+    cdef Py_ssize_t start = n - n % LANES, i, j, m, whole
     if n > BLOCK:
         for i in range(job.n_arrays):
             for j in range(job.n_arrays):
@@ -673,11 +673,12 @@ cdef void run_step(StepJob* job, char** arrays, Py_ssize_t n) noexcept nogil:
         job.kernel(<void**> arrays, job.params, start)
     while start < n:
         m = min(STEP_BLOCK, n - start)
+        whole = (m + LANES - 1) // LANES * LANES
         for i in range(job.n_arrays):
             blocks[i] = block[i]
             memcpy(block[i], arrays[i] + start * job.size, m * job.size)
-            memset(block[i] + m * job.size, 0, (-m & (LANES - 1)) * job.size)
-        job.kernel(blocks, job.params, m + (-m & (LANES - 1)))
+            memset(block[i] + m * job.size, 0, (whole - m) * job.size)
+        job.kernel(blocks, job.params, whole)
         for i in range(job.n_arrays):
             if i != 1:
                 memcpy(arrays[i] + start * job.size, block[i], m * job.size)

@@ -23,9 +23,8 @@ typedef f64 *__restrict__ f64_array;
 #define prefetch(p) __builtin_prefetch(p)
 #endif
 
-/* What a loop's function returns: with all it calls inside it, or the loop would stay scalar; and with one body, for
-   gcc's jump threading and redundancy elimination copy it for the cases of its selects. A loop that updates arrays in
-   place loads before it stores, as it says: see holds_up of stream.h. */
+/* What a loop's function returns: with all it calls inside it, or the loop would stay scalar; with one body, not copied by
+   gcc for the cases of its selects; and, where it updates arrays, with loads before stores (see holds_up of stream.h). */
 #if defined(__GNUC__) && !defined(__clang__)
 #define loop_t __attribute__((flatten, optimize("no-thread-jumps", "no-tree-pre"))) void
 #define update_t __attribute__((flatten, optimize("no-thread-jumps", "no-tree-pre", "no-schedule-insns2"))) void
