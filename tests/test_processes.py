@@ -46,6 +46,11 @@ threading.Thread(target=endless, daemon=True).start()
 started.wait()
 """
 
+DEEP = """    deep(60)
+
+def deep(n):
+    return sorted([1], key=lambda _: deep(n - 1)) if n else fl.logsumexp"""
+
 REFUSE = """
 import ctypes, struct
 
@@ -305,7 +310,7 @@ before = mode()
     def test_the_process_ends_while_a_kernel_looks_for_interrupts(self, prints):
         """The end takes long enough for the kernel to ask for the interpreter's lock. Python ends that thread then: its stack, of
         which the call had many pages below, is no more, and no other thread may be working on a job that lay there."""
-        prints("end", ENDLESS.replace("    fl.logsumexp", "    deep(60)\n\ndef deep(n):\n    return sorted([1], key=lambda _: deep(n - 1)) if n else fl.logsumexp") + """
+        prints("end", ENDLESS.replace("    fl.logsumexp", DEEP) + """
 import time, types
 
 class Late:
