@@ -36,7 +36,7 @@ class _GeneralCalls:
         """g * f'(x) in one pass, the gradient of the input from the gradient g of the result: g, then the arguments of the activation."""
         return self._call("backward", args, kwargs)
 
-    def _fast_formula(self, formula, params):
+    def _fast_formula(self, terms):
         pass
 
 
@@ -57,8 +57,8 @@ class Activation(ActivationCalls):
         common = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in (("out", None), ("where", True))]
         self.__signature__ = inspect.Signature([x, *own, *common])
         self._function, self._names = function, [p.name for p in own]
-        if compiled and all(p.default is not p.empty for p in own):
-            self._fast_formula(*function())
+        if compiled:
+            self._fast_formula(function() if all(p.default is not p.empty for p in own) else None)
         if gradient_of is not None:
             setattr(self, f"backward_{gradient_of}", self._parameter_gradient)
 

@@ -136,13 +136,16 @@ class _GeneralCalls:
     def value_grad_hess(self, *args, **kwargs):
         return self._call("vgh", args, kwargs)
 
+    def grad(self, *args, **kwargs):
+        return self._call("g", args, kwargs)
+
     def _fast_formula(self, *formula):
         pass
 
 
 _engine = config.compiled()
 ElementwiseCalls = _engine.ElementwiseCalls if _engine else _GeneralCalls
-CrossEntropyCalls = _engine.CrossEntropyCalls if _engine else _GeneralCalls
+RowCalls = _engine.RowCalls if _engine else _GeneralCalls
 
 
 class _Methods:
@@ -163,10 +166,6 @@ class _Methods:
 
     def __reduce__(self):
         return self.__name__
-
-    def grad(self, *args, **kwargs):
-        """The gradient alone: the arguments of the loss; `out=` is the buffer it is written to."""
-        return self._call("g", args, kwargs)
 
     def partial(self, *args, **kwargs):
         """The sums behind the loss, which add over chunks of rows: see `Partial`. No `reduction=`."""
@@ -481,13 +480,13 @@ def row_arguments(terms, options, shape, axis, dtype, dense=True):
     return RowArguments(None, indices, weight, row_weight, upstream, sums[0], int(sums[1]))
 
 
-class RowLoss(_Methods, CrossEntropyCalls):
+class RowLoss(_Methods, RowCalls):
     """A loss of rows of class scores against class indices, or probabilities where `dense`."""
 
-    def __init__(self, function, kernel, dense, fast):
+    def __init__(self, function, kernel, dense):
         self._describe(function)
         self._kernel, self._dense = kernel, dense
-        self._fast_formula(fast)
+        self._fast_formula(function("input", "target"), kernel)
 
     def _run(self, mode, terms, options):
         check.reduction(options.reduction)
@@ -521,6 +520,6 @@ class RowLoss(_Methods, CrossEntropyCalls):
             value[...] = losses.reshape(value.shape)
 
 
-def row_loss(*, kernel, dense=False, fast=False):
+def row_loss(*, kernel, dense=False):
     """A public loss from a function that checks its own arguments and returns RowTerms; kernel names the backend's function."""
-    return lambda function: RowLoss(function, kernel, dense, fast)
+    return lambda function: RowLoss(function, kernel, dense)

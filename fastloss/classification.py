@@ -23,7 +23,13 @@ __all__ = [
 ]
 
 
-@row_loss(kernel="cross_entropy", dense=True, fast=True)
+def _cross_entropy_terms(input, target, weight, ignore_index, label_smoothing, axis, z_loss):
+    smoothing = check.number("label_smoothing", label_smoothing, "in [0, 1]", lambda s: 0 <= s <= 1)
+    z_loss = check.number("z_loss", z_loss, "a finite number", lambda z: abs(z) < float("inf"))
+    return RowTerms(input, target, weight, check.index("ignore_index", ignore_index), axis, smoothing, z_loss)
+
+
+@row_loss(kernel="cross_entropy", dense=True)
 def cross_entropy(input, target, weight=None, *, ignore_index=-100, label_smoothing=0.0, axis=1, z_loss=0.0):
     """Cross-entropy of logits against class indices or probabilities.
 
@@ -93,12 +99,6 @@ def cross_entropy(input, target, weight=None, *, ignore_index=-100, label_smooth
     array([[-0.5,  0.5]])
     """
     return _cross_entropy_terms(input, target, weight, ignore_index, label_smoothing, axis, z_loss)
-
-
-def _cross_entropy_terms(input, target, weight, ignore_index, label_smoothing, axis, z_loss):
-    smoothing = check.number("label_smoothing", label_smoothing, "in [0, 1]", lambda s: 0 <= s <= 1)
-    z_loss = check.number("z_loss", z_loss, "a finite number", lambda z: abs(z) < float("inf"))
-    return RowTerms(input, target, weight, check.index("ignore_index", ignore_index), axis, smoothing, z_loss)
 
 
 @row_loss(kernel="cross_entropy", dense=True)

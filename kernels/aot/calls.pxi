@@ -65,15 +65,21 @@ cdef object result_like(object out, object x):
     return out if cnp.PyArray_BYTES(out) == cnp.PyArray_BYTES(x) or disjoint(out, x) else None
 
 
-cdef object gradient_buffer(object out, object x, object y):
-    """The same for the gradient in out=(None, array), which must not touch y."""
+cdef object gradient_buffer(int mode, object out, object x, object y):
+    """The same for the gradient in out=(None, array), of a gradient alone in out=array, which must not touch y."""
     cdef object g
     if out is None:
         return like(x)
+    if mode == GRAD_ONLY:
+        out = None, out
     if type(out) is not tuple or len(<tuple> out) != 2 or (<tuple> out)[0] is not None:
         return None
     g = result_like((<tuple> out)[1], x) if (<tuple> out)[1] is not None else None
     return g if g is not None and disjoint(g, y) else None
+
+
+cdef inline object answer(int mode, object value, object grad, object hess):
+    return value if mode == VALUE_ONLY else (value, grad) if mode == WITH_GRAD else (value, grad, hess) if mode == WITH_HESS else grad
 
 
 cdef class Calls:
@@ -85,7 +91,7 @@ cdef class Calls:
 
     def __call__(self, *args, **kwargs):
         if FAST and self.ready:
-            result = self.fast(0, args, kwargs)
+            result = self.fast(VALUE_ONLY, args, kwargs)
             if result is not None:
                 return result
         return self._call("v", args, kwargs)
@@ -93,7 +99,7 @@ cdef class Calls:
     def value_and_grad(self, *args, **kwargs):
         """(value, gradient): the arguments of the loss; `out=(None, buffer)` writes the gradient to the buffer."""
         if FAST and self.ready:
-            result = self.fast(1, args, kwargs)
+            result = self.fast(WITH_GRAD, args, kwargs)
             if result is not None:
                 return result
         return self._call("vg", args, kwargs)
@@ -101,14 +107,28 @@ cdef class Calls:
     def value_grad_hess(self, *args, **kwargs):
         """(value, gradient, diagonal second derivative): the arguments of the loss; `out=` is a tuple of three."""
         if FAST and self.ready and "out" not in kwargs:
-            result = self.fast(2, args, kwargs)
+            result = self.fast(WITH_HESS, args, kwargs)
             if result is not None:
                 return result
         return self._call("vgh", args, kwargs)
 
+    def grad(self, *args, **kwargs):
+        """The gradient alone: the arguments of the loss; `out=` is the buffer it is written to."""
+        if FAST and self.ready:
+            result = self.fast(GRAD_ONLY, args, kwargs)
+            if result is not None:
+                return result
+        return self._call("g", args, kwargs)
 
-cdef inline bint reduces(object reduction):
-    return type(reduction) is str and (reduction == "mean" or reduction == "sum")
+
+cdef inline bint known(object reduction):
+    return type(reduction) is str and (reduction == "mean" or reduction == "sum" or reduction == "none")
+
+
+cdef inline object several_losses(object reduction, int mode, Py_ssize_t n, object x):
+    """An array for the losses of n rows where they are wanted, or None."""
+    cdef cnp.npy_intp size = n
+    return cnp.PyArray_SimpleNew(1, &size, cnp.PyArray_TYPE(<cnp.ndarray> x)) if reduction == "none" and mode != GRAD_ONLY else None
 
 
 cdef frozenset GENERAL = frozenset(("where", "sample_weight", "empty", "upstream"))
@@ -152,7 +172,7 @@ cdef class ElementwiseCalls(Calls):
                 if not GENERAL.isdisjoint(kwargs):
                     return None
                 terms = self._function(*args, **kwargs)
-        if terms.weight is not None or not reduces(reduction) or (out is not None and mode == 0):
+        if terms.weight is not None or not known(reduction) or (out is not None and mode == VALUE_ONLY) or (self.of_rows and reduction == "none"):
             return None
         divide_by = n if reduction == "mean" else (<cnp.ndarray> x).shape[cnp.PyArray_NDIM(x) - 1] if self.of_rows else 1.0
         prepare_loss(&job, LOSS_INDEX[terms.formula or self.__name__], mode, double_, n)
@@ -175,17 +195,18 @@ cdef class ElementwiseCalls(Calls):
         job.params[0] = 1.0 / divide_by
         for i in range(<Py_ssize_t> len(params)):
             job.params[i + 1] = params[i]
-        grad, hess = None, None
+        grad, hess, losses = None, None, like(x) if reduction == "none" and mode != GRAD_ONLY else None
+        job.out[0] = data_of(losses)
         if mode and job.n_gradients == 1:
-            grad = gradient_buffer(out, x, args[1] if cnp.PyArray_Check(args[1]) else x) if out is not None else like(x)
+            grad = gradient_buffer(mode, out, x, args[1] if cnp.PyArray_Check(args[1]) else x) if out is not None else like(x)
             if grad is None:
                 return None
             job.out[1] = data_of(grad)
-            if mode == 2:
+            if mode == WITH_HESS:
                 hess = like(x)
                 job.out[2] = data_of(hess)
         elif mode:
-            if mode == 2 or out is not None:
+            if mode == WITH_HESS or out is not None:
                 return None
             grad = tuple(several(x, 2))
             job.out[1], job.out[2] = data_of(grad[0]), data_of(grad[1])
@@ -197,15 +218,22 @@ cdef class ElementwiseCalls(Calls):
             job.sums = <double*> many.data
         run_released(loss_chunk, &job, chunks, n)
         add_all(acc, job.sums, chunks)
-        value = scalar((acc[0] + acc[1]) / divide_by, double_)
-        return value if mode == 0 else (value, grad) if mode == 1 else (value, grad, hess)
+        return answer(mode, scalar((acc[0] + acc[1]) / divide_by, double_) if losses is None else losses, grad, hess)
 
 
-cdef class CrossEntropyCalls(Calls):
-    """The mean or sum of cross_entropy(logits (N, C), class indices (N,))."""
+cdef inline bint fits(object weight, Py_ssize_t n, object x):
+    """Whether it is None, or n plain numbers of x's dtype."""
+    return weight is None or (plain(weight) and cnp.PyArray_TYPE(<cnp.ndarray> weight) == cnp.PyArray_TYPE(<cnp.ndarray> x)
+                              and cnp.PyArray_NDIM(<cnp.ndarray> weight) == 1 and cnp.PyArray_SIZE(weight) == n)
 
-    def _fast_formula(self, bint ready):
-        self.ready = ready
+
+cdef class RowCalls(Calls):
+    """The mean or sum over rows of plain logits (N, C) against class indices (N,)."""
+    cdef object terms             # what the public function makes of arrays alone
+    cdef int op
+
+    def _fast_formula(self, terms, str kernel):
+        self.terms, self.op, self.ready = terms, NLL if kernel == "nll_loss" else CROSS_ENTROPY, True
 
     cdef object fast(self, int mode, tuple args, dict kwargs):
         cdef RowsJob job
@@ -215,48 +243,57 @@ cdef class CrossEntropyCalls(Calls):
         cdef double divide_by
         cdef Py_ssize_t n, c, bad
         cdef bint wide
-        out, reduction, axis = None, "mean", 1
-        if kwargs:
-            kwargs = kwargs.copy()
-            out, reduction, axis = kwargs.pop("out", None), kwargs.pop("reduction", "mean"), kwargs.pop("axis", 1)
-        if len(args) != 2 or kwargs or type(axis) is not int or (axis != 1 and axis != -1) or not reduces(reduction) or (out is not None and mode == 0):
+        terms, out, reduction, rows = self.terms, None, "mean", None
+        if len(args) < 2 or not (plain(args[0]) and cnp.PyArray_NDIM(<cnp.ndarray> args[0]) == 2):
             return None
-        x, y = args
-        if not (plain(x) and cnp.PyArray_CheckExact(y) and cnp.PyArray_NDIM(<cnp.ndarray> x) == 2 and cnp.PyArray_NDIM(<cnp.ndarray> y) == 1):
+        if kwargs or len(args) > 2:
+            kwargs = kwargs.copy()
+            out, reduction, rows = kwargs.pop("out", None), kwargs.pop("reduction", "mean"), kwargs.pop("sample_weight", None)
+            if not GENERAL.isdisjoint(kwargs):
+                return None
+            if kwargs or len(args) > 2:
+                terms = self._function(*args, **kwargs)
+        axis, weight, x, y, a = terms.axis, terms.weight, args[0], args[1], args[0]
+        n, c = a.shape[0], a.shape[1]
+        if type(axis) is not int or (axis != 1 and axis != -1) or not known(reduction) or (out is not None and mode == VALUE_ONLY):
+            return None
+        if not (cnp.PyArray_CheckExact(y) and cnp.PyArray_NDIM(<cnp.ndarray> y) == 1 and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> y)):
             return None
         wide = cnp.PyArray_TYPE(y) == cnp.NPY_INT64
-        a = x
-        n, c = a.shape[0], a.shape[1]
-        if not ((wide or cnp.PyArray_TYPE(y) == cnp.NPY_INT32) and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> y) and cnp.PyArray_SIZE(y) == n):
+        if not (wide or cnp.PyArray_TYPE(y) == cnp.NPY_INT32) or cnp.PyArray_SIZE(y) != n:
             return None
-        sums[0], sums[1] = 0, 0
-        if wide:
-            bad = check_indices[int64_t](<int64_t*> data_of(y), n, c, -100, NULL, NULL, False, sums)
-        else:
-            bad = check_indices[int32_t](<int32_t*> data_of(y), n, c, -100, NULL, NULL, False, sums)
-        if bad >= 0 or sums[0] == 0:
+        if not (fits(weight, c, x) and fits(rows, n, x)):
             return None
-        divide_by = sums[0] if reduction == "mean" else 1.0
         memset(&job, 0, sizeof(RowsJob))
         job.rows.n_rows, job.rows.n_classes, job.rows.inner = n, c, 1
         job.rows.x.data, job.rows.x.outer, job.rows.x.classes = data_of(x), c, 1
-        job.rows.target, job.rows.wide_target, job.rows.ignore_index = data_of(y), wide, -100
-        job.rows.scale, job.rows.want_grad, job.rows.want_hess = 1.0 / divide_by, mode != 0, mode == 2
+        job.rows.target, job.rows.wide_target, job.rows.ignore_index = data_of(y), wide, terms.ignore_index
+        job.rows.class_weight, job.rows.row_weight, job.rows.smoothing = data_of(weight), data_of(rows), terms.smoothing
+        job.rows.z_loss, job.rows.gamma = terms.z_loss, terms.gamma
+        sums[0], sums[1] = 0, 0
+        if wide:
+            bad = check_indices[int64_t](<int64_t*> data_of(y), n, c, job.rows.ignore_index, data_of(weight), data_of(rows), is_double(x), sums)
+        else:
+            bad = check_indices[int32_t](<int32_t*> data_of(y), n, c, job.rows.ignore_index, data_of(weight), data_of(rows), is_double(x), sums)
+        if bad >= 0 or sums[0] == 0:
+            return None
+        divide_by = sums[0] if reduction == "mean" else 1.0
+        job.rows.scale, job.rows.want_grad, job.rows.want_hess = 1.0 / divide_by, mode != VALUE_ONLY, mode == WITH_HESS
         grad, hess = None, None
         if mode:
-            grad = gradient_buffer(out, x, y)
-            if grad is None:
+            grad = gradient_buffer(mode, out, x, y)
+            if grad is None or (weight is not None and not disjoint(grad, weight)) or (rows is not None and not disjoint(grad, rows)):
                 return None
             job.rows.out = job.rows.x
             job.rows.out.data = data_of(grad)
-        if mode == 2:
+        if mode == WITH_HESS:
             hess = like(x)
             job.rows.hess = job.rows.x
             job.rows.hess.data = data_of(hess)
-        acc[0], acc[1] = 0, 0
-        run_rows(&job, CROSS_ENTROPY, is_double(x), acc)
-        value = scalar((acc[0] + acc[1]) / divide_by, is_double(x))
-        return value if mode == 0 else (value, grad) if mode == 1 else (value, grad, hess)
+        losses = several_losses(reduction, mode, n, x)
+        acc[0], acc[1], job.rows.value = 0, 0, data_of(losses)
+        run_rows(&job, self.op if job.rows.smoothing == 0 else CROSS_ENTROPY_DENSE, is_double(x), acc)
+        return answer(mode, scalar((acc[0] + acc[1]) / divide_by, is_double(x)) if losses is None else losses, grad, hess)
 
 
 def softmax_calls(str op, general):

@@ -77,7 +77,9 @@ for _i, (_name, (_arrays, _, _gradients)) in enumerate(LOSSES.items()):
     LOSS_SIZES[_i][0], LOSS_SIZES[_i][1], LIGHT_LOSS[_i] = len(_arrays), _gradients, _name in LIGHT
 cdef dict STEP_INDEX = {key: i for i, key in enumerate(STEPS)}
 cdef dict ACTIVATION_INDEX = {key: i for i, key in enumerate(ACTIVATIONS)}
-cdef dict MODE_INDEX = {"v": 0, "vg": 1, "vgh": 2, "g": 3}
+cdef enum:
+    VALUE_ONLY, WITH_GRAD, WITH_HESS, GRAD_ONLY
+cdef dict MODE_INDEX = {"v": VALUE_ONLY, "vg": WITH_GRAD, "vgh": WITH_HESS, "g": GRAD_ONLY}
 cdef dict ROW_OPS = {"softmax": SOFTMAX, "log_softmax": LOG_SOFTMAX, "logsumexp": LOGSUMEXP}
 cdef cnp.dtype FLOAT32 = np.dtype(np.float32)
 cdef cnp.dtype FLOAT64 = np.dtype(np.float64)
@@ -307,7 +309,7 @@ cdef void prepare_loss(LossJob* job, int index, int mode, bint double_, Py_ssize
     job.n, job.size, job.n_inputs, job.n_gradients = n, 8 if double_ else 4, LOSS_SIZES[index][0], LOSS_SIZES[index][1]
     job.n_outputs, job.light = 1 + 2 * job.n_gradients, LIGHT_LOSS[index]
     for i in range(job.n_outputs):
-        job.wanted[i] = mode != 3 if i == 0 else mode != 0 if i <= job.n_gradients else mode == 2
+        job.wanted[i] = mode != GRAD_ONLY if i == 0 else mode != VALUE_ONLY if i <= job.n_gradients else mode == WITH_HESS
 
 
 cdef void route(LossJob* job) noexcept nogil:

@@ -137,7 +137,7 @@ cdef class LineCalls(Calls):
             kwargs = kwargs.copy()
             reduction = kwargs.pop("reduction", "mean")
             terms = self._function(*args, **kwargs)
-        if terms.weight is not None or terms.axis != self.terms.axis or not reduces(reduction):
+        if terms.weight is not None or terms.axis != self.terms.axis or not known(reduction):
             return None
         for i in range(1, n_inputs):
             if not (plain(args[i]) and cnp.PyArray_TYPE(args[i]) == cnp.PyArray_TYPE(x) and same_shape(args[i], x)):
@@ -150,18 +150,20 @@ cdef class LineCalls(Calls):
         divide_by = n if reduction == "mean" else 1.0
         job.lines.op, job.lines.n_rows, job.lines.n_classes, job.lines.n_inputs = LINE_OPS[terms.op], n, c, n_inputs
         job.lines.target, job.lines.ignore_index = <int64_t*> data_of(target), terms.ignore_index
-        job.lines.scale, job.lines.want_grad, job.lines.want_hess = 1.0 / divide_by, mode != 0, mode == 2
+        job.lines.scale, job.lines.want_grad, job.lines.want_hess = 1.0 / divide_by, mode != VALUE_ONLY, mode == WITH_HESS
         for i in range(<Py_ssize_t> len(terms.params)):
             job.lines.params[i] = terms.params[i]
-        grads, hesses = several(x, n_inputs if mode else 0), several(x, n_inputs if mode == 2 else 0)
+        grads, hesses = several(x, n_inputs if mode else 0), several(x, n_inputs if mode == WITH_HESS else 0)
         for i in range(n_inputs):
             job.lines.x[i] = data_of(args[i])
             if mode:
                 job.lines.grad[i] = data_of(grads[i])
-            if mode == 2:
+            if mode == WITH_HESS:
                 job.lines.hess[i] = data_of(hesses[i])
-        acc[0], acc[1] = 0, 0
+        losses = several_losses(reduction, mode, n, x)
+        acc[0], acc[1], job.lines.value = 0, 0, data_of(losses)
         run_lines(&job, is_double(x), acc)
-        value = scalar((acc[0] + acc[1]) / divide_by, is_double(x))
-        slopes = [each[0] if n_inputs == 1 else tuple(each) for each in (grads, hesses)[:mode]]
-        return (value, *slopes) if mode else value
+        value = scalar((acc[0] + acc[1]) / divide_by, is_double(x)) if losses is None else losses
+        if n_inputs == 1:
+            return answer(mode, value, grads[0] if mode else None, hesses[0] if mode == WITH_HESS else None)
+        return answer(mode, value, tuple(grads), tuple(hesses))

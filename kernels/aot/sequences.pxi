@@ -112,7 +112,7 @@ cdef class CtcCalls(Calls):
             kwargs = kwargs.copy()
             reduction, blank = kwargs.pop("reduction", "mean"), kwargs.pop("blank", 0)
             job.ctc.zero_infinity, job.ctc.logits = kwargs.pop("zero_infinity", False), kwargs.pop("from_logits", False)
-            if kwargs or type(blank) is not int or not 0 <= blank < (<cnp.ndarray> x).shape[2] or not reduces(reduction):
+            if kwargs or type(blank) is not int or not 0 <= blank < (<cnp.ndarray> x).shape[2] or not known(reduction) or reduction == "none":
                 return None
             job.ctc.blank = blank
         longest = (<cnp.ndarray> targets).shape[1]
@@ -128,11 +128,11 @@ cdef class CtcCalls(Calls):
             (<double*> job.ctc.scale)[i] = weighted[i] / n if mean else 1.0
             (<int64_t*> job.ctc.offsets)[i], (<int64_t*> job.ctc.used)[i] = i * longest, i
         job.ctc.n_used = n
-        grad = like(x) if mode == 1 else None
+        grad = like(x) if mode else None
         run_ctc(&job, x, grad, n * longest)
         for i in range(n):
             weighted[i] *= job.ctc.value[i]
         acc[0], acc[1] = 0, 0
         two_sum(acc, TABLE.sum[1](weighted, n))
         value = scalar((acc[0] + acc[1]) / (n if mean else 1), is_double(x))
-        return value if mode == 0 else (value, grad)
+        return answer(mode, value, grad, None)

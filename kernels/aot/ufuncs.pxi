@@ -136,8 +136,14 @@ cdef void ufunc_loop(char** args, const cnp.npy_intp* dimensions, const cnp.npy_
     fl_restore_status(status)
 
 
-cdef UfuncLoop LOOPS[MAX_FORMULAS][4][3]
+cdef UfuncLoop LOOPS[MAX_FORMULAS][4][3]         # of float64, float32, float16: integers take the first loop of a ufunc that holds them
 cdef void* LOOP_DATA[MAX_FORMULAS][4][3]
+for _i, _arrays in enumerate(ACTIVATIONS.values()):
+    for _which in range(4):
+        for _k in range(3):
+            LOOPS[_i][_which][_k] = UfuncLoop(index=_i, which=_which, n_inputs=len(_arrays) + (_which == BACKWARD or _which == PARAMETER),
+                                              double_=_k == 0, half=_k == 2)
+            LOOP_DATA[_i][_which][_k] = &LOOPS[_i][_which][_k]
 cdef char LOOP_TYPES[MAX_ARRAYS][3 * MAX_ARRAYS]
 cdef cnp.PyUFuncGenericFunction LOOP_FUNCTIONS[3]
 cdef dict WHICH = {"value": VALUE, "backward": BACKWARD, "parameter": PARAMETER, "grad": GRAD}
@@ -158,12 +164,8 @@ def ufunc(str formula, str which="value"):
     if key in _ufuncs:
         return _ufuncs[key]
     cdef int index = ACTIVATION_INDEX[formula]
-    cdef int i, j, code, kind = WHICH[which]
-    cdef int n_inputs = len(ACTIVATIONS[formula]) + (kind == BACKWARD or kind == PARAMETER)
-    # float64 first: integers take the first loop that holds them; float16 last
+    cdef int i, j, code, kind = WHICH[which], n_inputs = LOOPS[index][kind][0].n_inputs
     for i, code in enumerate((cnp.NPY_FLOAT64, cnp.NPY_FLOAT32, cnp.NPY_FLOAT16)):
-        LOOPS[index][kind][i] = UfuncLoop(index=index, which=kind, n_inputs=n_inputs, double_=i == 0, half=i == 2)
-        LOOP_DATA[index][kind][i] = &LOOPS[index][kind][i]
         LOOP_FUNCTIONS[i] = <cnp.PyUFuncGenericFunction> ufunc_loop
         for j in range(n_inputs + 1):
             LOOP_TYPES[n_inputs - 1][i * (n_inputs + 1) + j] = code
@@ -175,84 +177,83 @@ def ufunc(str formula, str which="value"):
     return _ufuncs[key]
 
 
-cdef object only_out(dict kwargs):
-    """The out= of a call without other keywords; False where there are others."""
-    if not kwargs:
-        return None
-    return kwargs["out"] if len(kwargs) == 1 and "out" in kwargs else False
+cdef object MAX_EXACT = 1 << 53
 
 
 cdef class ActivationCalls:
-    """Activations of plain arrays; `_call(which, args, kwargs)` is the general path."""
-    cdef UfuncLoop loops[4][2]
-    cdef double params[MAX_ARRAYS]
-    cdef int n_params
+    """Activations of plain arrays with numbers for parameters; `_call(which, args, kwargs)` is the general path."""
+    cdef tuple terms              # (formula, parameters) of a call without parameters, None where they are required
     cdef bint ready
 
-    def _fast_formula(self, str formula, tuple params):
-        """The formula that a call without parameters stands for, and the parameters it has then."""
-        cdef int which, i
-        self.n_params = len(params)
-        for i in range(self.n_params):
-            self.params[i] = params[i]
-        for which in range(4):
-            for i in range(2):
-                self.loops[which][i] = UfuncLoop(index=ACTIVATION_INDEX[formula], which=which, double_=i, half=False,
-                                                 n_inputs=1 + self.n_params + (which == BACKWARD or which == PARAMETER))
-        self.ready = True
+    def _fast_formula(self, tuple terms):
+        self.terms, self.ready = terms, True
 
-    cdef object fast(self, int which, object g, object x, object out):
-        """The result, or None where an array is not plain."""
+    cdef object fast(self, int which, tuple args, dict kwargs):
+        """The result, or None where an array is not plain or a parameter is one."""
         cdef UfuncJob job
-        cdef char* args[MAX_ARRAYS]
+        cdef char* pointers[MAX_ARRAYS]
         cdef cnp.npy_intp steps[MAX_ARRAYS]
-        cdef double params[MAX_ARRAYS]
-        cdef Py_ssize_t i, k = 0, size
+        cdef double numbers[MAX_ARRAYS]
+        cdef Py_ssize_t k = 0, size, n_arrays = 2 if which == BACKWARD else 1
+        cdef tuple terms = self.terms
         cdef bint double_
+        if <Py_ssize_t> len(args) < n_arrays:
+            return None
+        out, g, x = None, args[0], args[n_arrays - 1]
         if not plain(x) or cnp.PyArray_NDIM(<cnp.ndarray> x) == 0:
+            return None
+        if kwargs:
+            if "where" in kwargs:
+                return None
+            kwargs = kwargs.copy()
+            out = kwargs.pop("out", None)
+        if kwargs or <Py_ssize_t> len(args) > n_arrays:
+            terms = self._function(*args[n_arrays:], **kwargs)
+        if terms is None:
             return None
         double_ = is_double(x)
         size = 8 if double_ else 4
         if which == BACKWARD:
             if not (plain(g) and same_shape(g, x) and is_double(g) == double_):
                 return None
-            args[0], steps[0], k = data_of(g), size, 1
-        args[k], steps[k] = data_of(x), size
+            pointers[0], steps[0], k = data_of(g), size, 1
+        pointers[k], steps[k] = data_of(x), size
         if out is None:
             out = like(x)
         elif not (plain(out) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) and is_double(out) == double_ and same_shape(out, x)
-                  and exact_or_disjoint(out, x) and (g is None or exact_or_disjoint(out, g))):
+                  and exact_or_disjoint(out, x) and exact_or_disjoint(out, g)):
             return None
-        for i in range(self.n_params):
-            if double_:
-                params[i] = self.params[i]
-            else:
-                (<float*> &params[i])[0] = <float> self.params[i]
-            args[k + 1 + i], steps[k + 1 + i] = <char*> &params[i], 0
-        args[k + 1 + self.n_params], steps[k + 1 + self.n_params] = data_of(out), size
-        job.loop, job.args, job.steps, job.n = &self.loops[which][double_], args, steps, cnp.PyArray_SIZE(x)
+        for parameter in <tuple> terms[1]:
+            if type(parameter) is not float and not (type(parameter) is int and -MAX_EXACT <= parameter <= MAX_EXACT):
+                return None
+            k += 1
+            numbers[k], pointers[k], steps[k] = parameter, <char*> &numbers[k], 0
+            if not double_:
+                (<float*> &numbers[k])[0] = <float> numbers[k]
+        pointers[k + 1], steps[k + 1] = data_of(out), size
+        job.loop, job.args, job.steps, job.n = &LOOPS[ACTIVATION_INDEX[terms[0]]][which][not double_], pointers, steps, cnp.PyArray_SIZE(x)
         run_released(ufunc_chunk, &job, (job.n + CHUNK - 1) // CHUNK, job.n)
         return out
 
     def __call__(self, *args, **kwargs):
-        if FAST and self.ready and len(args) == 1 and (out := only_out(kwargs)) is not False:
-            result = self.fast(VALUE, None, args[0], out)
+        if FAST and self.ready:
+            result = self.fast(VALUE, args, kwargs)
             if result is not None:
                 return result
         return self._call("value", args, kwargs)
 
     def grad(self, *args, **kwargs):
         """The derivative f'(x), in x's shape: the arguments of the activation."""
-        if FAST and self.ready and len(args) == 1 and (out := only_out(kwargs)) is not False:
-            result = self.fast(GRAD, None, args[0], out)
+        if FAST and self.ready:
+            result = self.fast(GRAD, args, kwargs)
             if result is not None:
                 return result
         return self._call("grad", args, kwargs)
 
     def backward(self, *args, **kwargs):
         """g * f'(x) in one pass, the gradient of the input from the gradient g of the result: g, then the arguments of the activation."""
-        if FAST and self.ready and len(args) == 2 and (out := only_out(kwargs)) is not False:
-            result = self.fast(BACKWARD, args[0], args[1], out)
+        if FAST and self.ready:
+            result = self.fast(BACKWARD, args, kwargs)
             if result is not None:
                 return result
         return self._call("backward", args, kwargs)

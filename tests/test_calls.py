@@ -1,0 +1,73 @@
+"""Plain calls of the compiled backend go straight to the kernels: to the same bits as the general way, and without entering it."""
+
+import numpy as np
+import pytest
+
+import fastloss as fl
+from tests.cases import scenarios
+from tests.test_layouts import bits, ids
+
+engine = pytest.importorskip("fastloss.kernels.aot.engine")
+A = np.random.default_rng(0).random((2, 8, 10)).astype(np.float32)
+X, Y, LABELS, WEIGHTS, ROWS = A[0], A[1], np.arange(8), A[0, 0], A[0, :, 0].copy()
+OUT = np.empty_like(X)
+
+
+@pytest.fixture(autouse=True)
+def compiled():
+    with fl.backend("cython"):
+        yield
+
+
+@pytest.fixture
+def both(dtype):
+    """Compares what a call gives on the two ways."""
+
+    def compare(call, *arguments, **keywords):
+        short = bits(call(*arguments, **keywords))
+        engine.allow_fast_calls(False)
+        try:
+            general = bits(call(*arguments, **keywords))
+        finally:
+            engine.allow_fast_calls(True)
+        assert short == general
+
+    return compare
+
+
+@pytest.mark.parametrize("scenario", scenarios("activation"), ids=ids)
+def test_activations(scenario, dtype, both):
+    f, ((x,), keywords) = scenario.case.function, scenario.call(dtype)
+    for call in (f, f.grad, lambda x, **keywords: f.backward(x[::-1].copy(), x, **keywords)):
+        both(call, x, **keywords)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("scenario", scenarios("elementwise", "pair", "rows", "lines", "sequence"), ids=ids)
+def test_losses(scenario, reduction, dtype, both):
+    loss, (arguments, keywords) = scenario.case.function, scenario.call(dtype)
+    for method in (loss, loss.grad, loss.value_and_grad, loss.value_grad_hess)[: 3 if scenario.case.family == "sequence" else 4]:
+        both(method, *arguments, reduction=reduction, **keywords)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: fl.sigmoid(X), lambda: fl.gelu.grad(X, "tanh", out=OUT), lambda: fl.leaky_relu(X, 0.2), lambda: fl.threshold.backward(Y, X, 1, 0),
+        lambda: fl.prelu(X, weight=0.25), lambda: fl.softplus(X, beta=2.0), lambda: fl.srelu(X, -1, 0.5, 1.0, 2.0),
+        lambda: fl.mse_loss(X, Y), lambda: fl.mse_loss.grad(X, Y, out=OUT), lambda: fl.huber_loss.value_and_grad(X, Y, delta=2.0, reduction="none"),
+        lambda: fl.gaussian_nll_loss.grad(X, Y, Y, reduction="sum"), lambda: fl.hinge_loss.value_grad_hess(X, 1.0),
+        lambda: fl.cross_entropy(X, LABELS, WEIGHTS), lambda: fl.cross_entropy.grad(X, LABELS, label_smoothing=0.1, z_loss=0.01, out=OUT),
+        lambda: fl.cross_entropy.value_and_grad(X, LABELS, ignore_index=3, sample_weight=ROWS, reduction="none"),
+        lambda: fl.focal_cross_entropy.value_grad_hess(X, LABELS, gamma=1.5), lambda: fl.nll_loss.grad(X, LABELS, weight=WEIGHTS),
+        lambda: fl.multi_margin_loss.grad(X, LABELS, margin=0.5, reduction="none"), lambda: fl.triplet_margin_loss.grad(X, Y, Y),
+        lambda: fl.ctc_loss.grad(np.log(A), LABELS.reshape(8, 1) % 9 + 1, np.full(8, 2), np.ones(8, int)),
+    ],
+)  # fmt: skip
+def test_nothing_goes_the_general_way(call, monkeypatch):
+    for kind in {c for loss in (fl.sigmoid, fl.mse_loss, fl.hinge_loss, fl.cross_entropy, fl.multi_margin_loss, fl.ctc_loss) for c in type(loss).__mro__}:
+        if "_call" in vars(kind):
+            monkeypatch.setattr(kind, "_call", None)
+    call()
+    with pytest.raises(TypeError):
+        fl.sigmoid(X[:, ::2])      # which does
