@@ -12,7 +12,7 @@ from . import _config as config
 from ._blocks import overlaps
 from ._dispatch import owner
 
-PIECE = 1 << 20         # elements of one call of a ufunc: between calls, every millisecond or so, Python looks for Ctrl-C
+PIECE = 1 << 21         # elements of one call of a ufunc: between calls, every two milliseconds or so, Python looks for Ctrl-C
 
 
 class Along(NamedTuple):
@@ -170,7 +170,7 @@ def _apply(kernels, ufunc, arrays, parameters, out, where):
             *inputs, chosen = (np.broadcast_to(a, whole.shape)[piece] if np.ndim(a) else a for a in operands)
             _apply(kernels, ufunc, inputs[: len(arrays)], inputs[len(arrays) :], out[piece], chosen)
 
-        kernels.each(compute, _pieces(whole.shape))
+        kernels.each(compute, _pieces(out))
     elif dtype == result_dtype:
         ufunc(*arrays, *parameters, out=out, where=where, dtype=dtype)
     else:
@@ -178,12 +178,20 @@ def _apply(kernels, ufunc, arrays, parameters, out, where):
     return out
 
 
-def _pieces(shape):
-    """Indices that cut a large array along its longest axis."""
-    axis = max(range(len(shape)), key=shape.__getitem__)
-    step = max(1, PIECE // (math.prod(shape) // shape[axis]))
-    for begin in range(0, shape[axis], step):
-        yield (slice(None),) * axis + (slice(begin, begin + step),)
+def _pieces(array):
+    """Indices that cut a large array into runs that lie in one piece where its elements do."""
+    shape, inner = array.shape, array.size
+    for depth, axis in enumerate(order := sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))):
+        inner //= shape[axis]
+        if inner <= PIECE:
+            break
+    step, index = PIECE // inner, [slice(None)] * array.ndim
+    for position in np.ndindex(*(shape[a] for a in order[:depth])):
+        for a, i in zip(order, position, strict=False):
+            index[a] = i
+        for begin in range(0, shape[axis], step):
+            index[axis] = slice(begin, begin + step)
+            yield tuple(index)
 
 
 def _sum_to(values, shape):

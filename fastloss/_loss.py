@@ -13,7 +13,6 @@ from ._blocks import flat_slabs, folded, overlaps, repeating, row_slabs
 from ._dispatch import owner
 
 NAN = float("nan")
-DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 OUTPUTS = {"v": 1, "vg": 2, "vgh": 3, "g": 1}
 
 
@@ -194,14 +193,6 @@ class Terms(NamedTuple):
     formula: str = ""       # its name, where that is not the loss's
 
 
-def plain(x, y):
-    """Whether they are contiguous native arrays of one dtype and shape."""
-    return (
-        type(x) is type(y) is np.ndarray and x.dtype is y.dtype and x.dtype in DTYPES and x.shape == y.shape and x.size > 0 and x.ndim > 0
-        and x.flags.c_contiguous and y.flags.c_contiguous and x.flags.aligned and y.flags.aligned
-    )  # fmt: skip
-
-
 class ElementwiseLoss(_Methods, ElementwiseCalls):
     """A loss whose every element depends on one element of each array.
 
@@ -234,7 +225,7 @@ class ElementwiseLoss(_Methods, ElementwiseCalls):
 
     def _call(self, mode, args, kwargs):
         """On the Numba backend, plain arrays that only a reduction goes with need none of the general preparations."""
-        if self._short and mode != "p" and len(args) == 2 and kwargs.keys() <= self._short and plain(*args):
+        if self._short and mode != "p" and len(args) == 2 and kwargs.keys() <= self._short and check.plain(*args):
             plain_loss, reduction = getattr(self._kernels(), "plain_loss", None), kwargs.get("reduction", self._reduction)
             if plain_loss and type(reduction) is str and reduction in ("mean", "sum"):
                 formula, params = self._formula_and({name: value for name, value in kwargs.items() if name != "reduction"})
@@ -486,7 +477,32 @@ class RowLoss(_Methods, RowCalls):
     def __init__(self, function, kernel, dense):
         self._describe(function)
         self._kernel, self._dense = kernel, dense
-        self._fast_formula(function("input", "target"), kernel)
+        self._terms = function("input", "target")
+        self._fast_formula(self._terms, kernel)
+
+    def _call(self, mode, args, kwargs):
+        """On the Numba backend, plain logits and class indices that only a reduction goes with need none of the general preparations."""
+        reduction = kwargs.get("reduction", "mean")
+        if mode != "p" and len(args) == 2 and len(kwargs) == ("reduction" in kwargs) and type(reduction) is str and reduction in ("mean", "sum"):
+            result = self._plain(mode, *args, reduction) if check.plain(args[0]) and check.plain_indices(args[1], args[0]) else None
+            if result is not None:
+                return result
+        return super()._call(mode, args, kwargs)
+
+    def _plain(self, mode, x, target, reduction):
+        terms, kernels, sums, acc = self._terms, config.kernels(), np.zeros(2), np.zeros(2)
+        if kernels.check_targets(target, x.shape[1], terms.ignore_index, None, None, sums) >= 0 or sums[0] == 0:
+            return None
+        divide_by = float(sums[0]) if reduction == "mean" else 1.0
+        grad, hess = None if mode == "v" else np.empty_like(x), np.empty_like(x) if mode == "vgh" else None
+        options = (terms.smoothing, terms.z_loss, terms.gamma) if self._kernel == "cross_entropy" else ()
+        getattr(kernels, self._kernel)(
+            mode, x[:, :, None], target[:, None], None, None, None, terms.ignore_index, *options, 1.0 / divide_by, None,
+            None if grad is None else grad[:, :, None], None if hess is None else hess[:, :, None], acc,
+        )  # fmt: skip
+        with np.errstate(all="ignore"):
+            value = x.dtype.type((acc.sum() if math.isfinite(acc[0]) else acc[0]) / divide_by)
+        return {"v": value, "vg": (value, grad), "vgh": (value, grad, hess), "g": grad}[mode]
 
     def _run(self, mode, terms, options):
         check.reduction(options.reduction)

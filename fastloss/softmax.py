@@ -122,12 +122,23 @@ def _gradient(op, masked, g, y, axis, out, where):
 _engine = config.compiled()
 
 
+def _plain_rows(x, axis):
+    """A plain array as rows (n, C, 1) of its last axis, or None for any other array or axis."""
+    if check.plain(x) and x.ndim and type(axis) is int and axis in (-1, x.ndim - 1):
+        return x.reshape(-1, x.shape[-1], 1)
+    return None
+
+
 def _row_function(masked):
     """Decorates what describes softmax or log_softmax: it gets its value, and `backward`; elements that take no part become `masked`."""
     def decorate(described):
         op = described.__name__
 
         def general(x, axis, out, where, dtype):
+            if out is None and where is None and dtype is None and (rows := _plain_rows(x, axis)) is not None:
+                y = np.empty_like(x)
+                config.kernels().softmax(op, rows, y.reshape(rows.shape))
+                return y
             other = owner((x, out, where))
             if other is not None:
                 return other.call(function, "__call__", (x, axis), {"out": out, "where": where, "dtype": dtype})
@@ -391,8 +402,12 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, out=No
     >>> fl.logsumexp([1.0, 2.0], b=[1.0, -1.0], return_sign=True)[1]
     np.float64(-1.0)
     """
-    if _engine is not None and b is None and keepdims is False and return_sign is False and out is None and where is None and dtype is None:
-        total = _engine.fast_logsumexp(a, axis)
+    if b is None and keepdims is False and return_sign is False and out is None and where is None and dtype is None:
+        total = None if _engine is None else _engine.fast_logsumexp(a, axis)
+        if total is None and (rows := _plain_rows(a, axis)) is not None:
+            total = np.empty(a.shape[:-1], a.dtype)
+            config.kernels().softmax("logsumexp", rows, total.reshape(-1, 1))
+            total = total[()]
         if total is not None:
             return total
     other = owner((a, b, out, where))

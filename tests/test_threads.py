@@ -111,7 +111,7 @@ def test_chunks_of_a_slow_helper_are_not_lost():
     """On the Numba backend a helper may be between taking chunks and computing them when the caller runs out of chunks."""
     threads = pytest.importorskip("fastloss.kernels.jit.threads")
 
-    class Ranges:
+    class Calls:
         def __init__(self):
             self.counted = itertools.count()
 
@@ -126,7 +126,7 @@ def test_chunks_of_a_slow_helper_are_not_lost():
         done.extend(range(first, last))
 
     done = []
-    threads._run_parallel(threads.Job(kernel, (), (), 0, 60, 1, Ranges()), 2)
+    threads._run_parallel(threads.Job(kernel, (), (), 0, [*range(61)], Calls()), 2)
     assert sorted(done) == list(range(60))
 
 

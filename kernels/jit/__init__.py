@@ -1,6 +1,6 @@
 """The Numba backend: the same kernels as `aot`, compiled on first use and kept in Numba's disk cache."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -137,10 +137,12 @@ def total(values, mask, acc):
 
 # Rows
 
+_row_layout = lru_cache(layout.row_layout)
+
 
 def _run_rows(kernel, x, arguments, acc=None):
     outer, n_classes, inner = x.shape
-    n_rows, (group, width, scratch, chunk) = outer * inner, layout.row_layout(n_classes, x.itemsize)
+    n_rows, (group, width, scratch, chunk) = outer * inner, _row_layout(n_classes, x.itemsize)
     n_chunks = -(-n_rows // chunk)
     partials = np.zeros((n_chunks, 2))
     run(

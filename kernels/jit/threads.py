@@ -57,13 +57,14 @@ def address(array):
 
 def native(arguments):
     """What a kernel takes for arguments: for arrays their addresses, 0 for None."""
-    return tuple([a if type(a) is int or type(a) is float else _native(a) for a in arguments])
-
-
-def _native(argument):
-    if argument is None or isinstance(argument, np.ndarray):
-        return address(argument)
-    return native(argument) if isinstance(argument, tuple) else argument
+    return tuple([
+        a if (kind := type(a)) is int or kind is float
+        else 0 if a is None
+        else native(a) if kind is tuple
+        else address(a) if isinstance(a, np.ndarray)
+        else a
+        for a in arguments
+    ])  # fmt: skip
 
 
 def aligned(n_bytes):
@@ -80,9 +81,8 @@ class Job:
     arguments: tuple
     arrays: tuple  # kept alive while a thread works, even after an interrupt
     scratch_bytes: int
-    n_chunks: int
-    size: int  # chunks in one call
-    ranges: count  # next() of it is atomic
+    bounds: list  # of the calls' chunks
+    calls: count  # next() of it is atomic
     lock: threading.Lock = field(default_factory=threading.Lock)
     closed: bool = False
     helping: int = 0  # helpers that came before it was closed; each leaves None or its error in ended
@@ -90,8 +90,8 @@ class Job:
 
     def work(self):
         memory, scratch = aligned(self.scratch_bytes)
-        while (start := next(self.ranges) * self.size) < self.n_chunks:
-            self.kernel(start, min(start + self.size, self.n_chunks), scratch, *self.arguments)
+        while (call := next(self.calls)) < len(bounds := self.bounds) - 1:
+            self.kernel(bounds[call], bounds[call + 1], scratch, *self.arguments)
 
     def help(self):
         with self.lock:
@@ -132,11 +132,8 @@ def run(kernel, n_chunks, n_elements, scratch_bytes, *arguments, keep=(), interr
         kernel(0, n_chunks, scratch, *native(arguments))
         return
     n_threads = min(_n_threads, n_chunks)
-    calls = -(-n_elements // CALL_ELEMENTS) if interruptible or n_threads > 1 else 1
-    if n_threads > 1:
-        calls = max(calls, 4 * n_threads)
-    size = -(-n_chunks // calls)
-    job = Job(kernel, native(arguments), (arguments, keep), scratch_bytes, n_chunks, size, count())
+    most = max(1, n_chunks * CALL_ELEMENTS // n_elements) if interruptible or n_threads > 1 else n_chunks
+    job = Job(kernel, native(arguments), (arguments, keep), scratch_bytes, _bounds(n_chunks, n_threads, most), count())
     region = _region
     with nullcontext() if interruptible else interrupts_deferred():
         if n_threads == 1 or not region.acquire(blocking=False):
@@ -145,6 +142,14 @@ def run(kernel, n_chunks, n_elements, scratch_bytes, *arguments, keep=(), interr
             _run_parallel(job, n_threads)
         finally:
             region.release()
+
+
+def _bounds(n_chunks, n_threads, most):
+    """Of calls of at most so many chunks, each a part of what is left, so that the threads end together."""
+    bounds = [0]
+    while (left := n_chunks - bounds[-1]) > 0:
+        bounds.append(bounds[-1] + min(most, left if n_threads == 1 else max(1, left // (2 * n_threads))))
+    return bounds
 
 
 def _serve(tasks):
@@ -173,7 +178,7 @@ def _run_parallel(job, n_threads):
             _tasks.put(job)
         job.work()
     except BaseException:
-        job.n_chunks = 0  # the helpers stop at their next call
+        job.bounds = []  # the helpers stop at their next call
         raise
     finally:
         with job.lock:
