@@ -296,10 +296,6 @@ def rows_of_triplets(rng, dtype, shape):
     return tuple(rng.standard_normal((3, *shape)).astype(dtype))
 
 
-def signed(rng, dtype, shape):
-    return heavy(rng, dtype, shape), rng.choice([-1, 1], shape).astype(dtype)
-
-
 def tensors(rng, dtype, shape):
     """A parameter and three gradients."""
     return heavy(rng, dtype, shape), *heavy(rng, dtype, (3, *shape))
