@@ -140,7 +140,7 @@ SUBJECTS = {
     "msle_loss": (at(fl.msle_loss, 1.5), partial(squared_log_error, y=1.5)),
     "quantile_loss": (at(partial(fl.quantile_loss, q=0.25), 0.3), lambda x: np.maximum(0.25 * (third - x), 0.75 * (x - third))),
     "poisson_nll_full": (at(partial(fl.poisson_nll_loss, full=True), 3), poisson_full),
-    "poisson_nll_rate": (at(partial(fl.poisson_nll_loss, log_input=False), 1), lambda x: sum_of(x, -np.log(x + 1e-8))),
+    "poisson_nll_rate": (at(partial(fl.poisson_nll_loss, log_input=False), 1), lambda x: sum_of(x, -np.log(x + np.float32(1e-8).astype(float)))),
     "gaussian_nll_loss": (
         clipped(lambda var: fl.gaussian_nll_loss(np.full_like(var, 2), np.ones_like(var), var, reduction="none"), low=0),
         lambda x: sum_of(np.log(np.clip(x, 1e-6, np.inf)) / 2, 0.5 / np.clip(x, 1e-6, np.inf)),
