@@ -170,7 +170,7 @@ def _apply(kernels, ufunc, arrays, parameters, out, where):
             *inputs, chosen = (np.broadcast_to(a, whole.shape)[piece] if np.ndim(a) else a for a in operands)
             _apply(kernels, ufunc, inputs[: len(arrays)], inputs[len(arrays) :], out[piece], chosen)
 
-        kernels.each(compute, _pieces(out))
+        kernels.each(compute, _pieces(out, kernels.get_num_threads()))
     elif dtype == result_dtype:
         ufunc(*arrays, *parameters, out=out, where=where, dtype=dtype)
     else:
@@ -178,18 +178,18 @@ def _apply(kernels, ufunc, arrays, parameters, out, where):
     return out
 
 
-def _pieces(array):
-    """Indices that cut a large array into runs that lie in one piece where its elements do."""
-    shape, inner = array.shape, array.size
-    for depth, axis in enumerate(order := sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))):
-        inner //= shape[axis]
-        if inner <= PIECE:
-            break
-    step, index = PIECE // inner, [slice(None)] * array.ndim
-    for position in np.ndindex(*(shape[a] for a in order[:depth])):
-        for a, i in zip(order, position, strict=False):
-            index[a] = i
-        for begin in range(0, shape[axis], step):
+def _pieces(array, n_threads):
+    """Indices that cut a large array into pieces of about one size, so many for each thread, whose elements lie together as far as they can."""
+    n = -(-array.size // (PIECE * n_threads)) * n_threads
+    size = -(-array.size // n)
+    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    inner = [math.prod(array.shape[axis] for axis in order[k + 1 :]) for k in range(array.ndim)]
+    depth = next(k for k in range(array.ndim) if inner[k] <= size)
+    axis, step, index = order[depth], -(-size // inner[depth]), [slice(None)] * array.ndim
+    for position in np.ndindex(*(array.shape[a] for a in order[:depth])):
+        for outer, i in zip(order, position, strict=False):
+            index[outer] = i
+        for begin in range(0, array.shape[axis], step):
             index[axis] = slice(begin, begin + step)
             yield tuple(index)
 

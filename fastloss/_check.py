@@ -7,19 +7,19 @@ from typing import NamedTuple
 import numpy as np
 
 HALF = {"float16", "bfloat16"}
-DTYPES = np.dtype(np.float32), np.dtype(np.float64)
+INDEX = np.dtype(np.int64).char
 
 
 def plain(x, *others):
     """Whether they are contiguous native float arrays with axes and elements, of one dtype and shape."""
-    if type(x) is not np.ndarray or x.dtype not in DTYPES or x.ndim == 0 or x.size == 0 or not _contiguous(x):
+    if type(x) is not np.ndarray or x.dtype.char not in "fd" or not x.dtype.isnative or x.ndim == 0 or x.size == 0 or not _contiguous(x):
         return False
-    return all(type(y) is np.ndarray and y.dtype is x.dtype and y.shape == x.shape and _contiguous(y) for y in others)
+    return all(type(y) is np.ndarray and y.dtype == x.dtype and y.shape == x.shape and _contiguous(y) for y in others)
 
 
 def plain_indices(target, x):
     """Whether they are contiguous class indices of the rows of a matrix."""
-    return type(target) is np.ndarray and target.dtype == np.int64 and x.ndim == 2 and target.shape == x.shape[:1] and _contiguous(target)
+    return type(target) is np.ndarray and target.dtype.char == INDEX and target.dtype.isnative and x.ndim == 2 and target.shape == x.shape[:1] and _contiguous(target)
 
 
 def _contiguous(a):

@@ -130,12 +130,15 @@ class _GeneralCalls:
         return self._call("v", args, kwargs)
 
     def value_and_grad(self, *args, **kwargs):
+        """(value, gradient): the arguments of the loss; `out=(None, buffer)` writes the gradient to the buffer."""
         return self._call("vg", args, kwargs)
 
     def value_grad_hess(self, *args, **kwargs):
+        """(value, gradient, diagonal second derivative): the arguments of the loss; `out=` is a tuple of three."""
         return self._call("vgh", args, kwargs)
 
     def grad(self, *args, **kwargs):
+        """The gradient alone: the arguments of the loss; `out=` is the buffer it is written to."""
         return self._call("g", args, kwargs)
 
     def _fast_formula(self, *formula):
@@ -184,6 +187,16 @@ class _Methods:
             return self._run(mode, self._function(*args, **kwargs), Options(**given))
 
 
+def answer(mode, value, grad, hess):
+    """What a call returns."""
+    return {"v": value, "vg": (value, grad), "vgh": (value, grad, hess), "g": grad}[mode]
+
+
+def total(acc):
+    """The compensated sum, infinite where its first part is."""
+    return acc[0] + acc[1] if math.isfinite(acc[0]) else acc[0]
+
+
 class Terms(NamedTuple):
     """An elementwise loss, ready to run."""
 
@@ -230,7 +243,7 @@ class ElementwiseLoss(_Methods, ElementwiseCalls):
             if plain_loss and type(reduction) is str and reduction in ("mean", "sum"):
                 formula, params = self._formula_and({name: value for name, value in kwargs.items() if name != "reduction"})
                 value, grad, hess = plain_loss(formula, mode, params, *args, float(args[0].size) if reduction == "mean" else 1.0)
-                return value if mode == "v" else (value, grad) if mode == "vg" else (value, grad, hess) if mode == "vgh" else grad
+                return answer(mode, value, grad, hess)
         return super()._call(mode, args, kwargs)
 
     def _run(self, mode, terms, options):
@@ -378,14 +391,13 @@ class Results:
         value, *derivatives = (b[()] if b is not None and b.ndim == 0 and self.options.out is None else b for b in arrays)
         grad, hess = derivatives if self._n == 1 else (tuple(derivatives[: self._n]), tuple(derivatives[self._n :]))
         if value is None and self.mode != "g":
-            total = acc.sum() if math.isfinite(acc[0]) else acc[0]
-            result = total / divide_by if divide_by != 0 else self.options.empty
+            result = total(acc) / divide_by if divide_by != 0 else self.options.empty
             if self._value_out is None:
                 value = self.dtype.type(result)
             else:
                 value = self._value_out
                 value[()] = result
-        return {"v": value, "vg": (value, grad), "vgh": (value, grad, hess), "g": grad}[self.mode]
+        return answer(self.mode, value, grad, hess)
 
 
 def elementwise(function=None, **traits):
@@ -483,26 +495,29 @@ class RowLoss(_Methods, RowCalls):
     def _call(self, mode, args, kwargs):
         """On the Numba backend, plain logits and class indices that only a reduction goes with need none of the general preparations."""
         reduction = kwargs.get("reduction", "mean")
-        if mode != "p" and len(args) == 2 and len(kwargs) == ("reduction" in kwargs) and type(reduction) is str and reduction in ("mean", "sum"):
-            result = self._plain(mode, *args, reduction) if check.plain(args[0]) and check.plain_indices(args[1], args[0]) else None
+        if (mode != "p" and len(args) == 2 and kwargs.keys() <= {"reduction"} and type(reduction) is str and reduction in ("mean", "sum")
+                and config.kernels() is not _engine and check.plain(args[0]) and check.plain_indices(args[1], args[0])):  # fmt: skip
+            result = self._short_call(mode, *args, reduction)
             if result is not None:
                 return result
         return super()._call(mode, args, kwargs)
 
-    def _plain(self, mode, x, target, reduction):
-        terms, kernels, sums, acc = self._terms, config.kernels(), np.zeros(2), np.zeros(2)
-        if kernels.check_targets(target, x.shape[1], terms.ignore_index, None, None, sums) >= 0 or sums[0] == 0:
+    def _short_call(self, mode, x, target, reduction):
+        kernels, sums, acc = config.kernels(), np.zeros(2), np.zeros(2)
+        if kernels.check_targets(target, x.shape[1], self._terms.ignore_index, None, None, sums) >= 0 or sums[0] == 0:
             return None
         divide_by = float(sums[0]) if reduction == "mean" else 1.0
-        grad, hess = None if mode == "v" else np.empty_like(x), np.empty_like(x) if mode == "vgh" else None
-        options = (terms.smoothing, terms.z_loss, terms.gamma) if self._kernel == "cross_entropy" else ()
-        getattr(kernels, self._kernel)(
-            mode, x[:, :, None], target[:, None], None, None, None, terms.ignore_index, *options, 1.0 / divide_by, None,
-            None if grad is None else grad[:, :, None], None if hess is None else hess[:, :, None], acc,
-        )  # fmt: skip
+        grad, hess = np.empty_like(x) if mode != "v" else None, np.empty_like(x) if mode == "vgh" else None
+        blocks = [None if a is None else a[:, :, None] for a in (x, grad, hess)]
+        self._launch(mode, self._terms, blocks[0], target[:, None], None, None, None, 1.0 / divide_by, None, *blocks[1:], acc)
         with np.errstate(all="ignore"):
-            value = x.dtype.type((acc.sum() if math.isfinite(acc[0]) else acc[0]) / divide_by)
-        return {"v": value, "vg": (value, grad), "vgh": (value, grad, hess), "g": grad}[mode]
+            return answer(mode, x.dtype.type(total(acc) / divide_by), grad, hess)
+
+    def _launch(self, mode, terms, x, target, weight, row_weight, upstream, scale, *outputs):
+        """The kernel on rows (outer, C, inner); outputs are value, gradient, second derivative and the sum."""
+        options = (terms.smoothing, terms.z_loss, terms.gamma) if self._kernel == "cross_entropy" else ()
+        kernel = getattr(config.kernels(), self._kernel)
+        kernel("v" if mode == "p" else mode, x, target, weight, row_weight, upstream, terms.ignore_index, *options, scale, *outputs)
 
     def _run(self, mode, terms, options):
         check.reduction(options.reduction)
@@ -523,15 +538,12 @@ class RowLoss(_Methods, RowCalls):
         return results.finish(acc, divide_by)
 
     def _rows(self, mode, terms, dtype, axis, x, rows, scale, buffers, acc):
-        kernel = getattr(config.kernels(), self._kernel)
         value, grad, hess = buffers
         losses = None if value is None else value.reshape(-1) if value.dtype == dtype and value.flags.c_contiguous else np.empty(value.size, dtype)
         for (block, q), (g, h), at in row_slabs([x, rows.probabilities], axis, dtype, [grad, hess]):
             shape = (block.shape[0], block.shape[2])
             part = [None if a is None else a[at].reshape(shape) for a in (rows.indices, rows.row_weight, rows.upstream, losses)]
-            options = (terms.smoothing, terms.z_loss, terms.gamma) if self._kernel == "cross_entropy" else ()
-            kernel("v" if mode == "p" else mode, block, q if rows.indices is None else part[0], rows.weight, part[1], part[2], terms.ignore_index,
-                   *options, scale, part[3], g, h, acc)
+            self._launch(mode, terms, block, q if rows.indices is None else part[0], rows.weight, part[1], part[2], scale, part[3], g, h, acc)
         if value is not None and not np.may_share_memory(losses, value):
             value[...] = losses.reshape(value.shape)
 

@@ -123,8 +123,8 @@ _engine = config.compiled()
 
 
 def _plain_rows(x, axis):
-    """A plain array as rows (n, C, 1) of its last axis, or None for any other array or axis."""
-    if check.plain(x) and type(axis) is int and axis in (-1, x.ndim - 1):
+    """A plain array as rows (n, C, 1) of its last axis; None for others, and for the compiled kernels, which have their own short way."""
+    if config.kernels() is not _engine and check.plain(x) and type(axis) is int and axis in (-1, x.ndim - 1):
         return x.reshape(-1, x.shape[-1], 1)
     return None
 

@@ -1,5 +1,9 @@
 """Plain calls of the compiled backend go straight to the kernels: to the same bits as the general way, and without entering it."""
 
+import ctypes
+import platform
+import sys
+
 import numpy as np
 import pytest
 
@@ -10,7 +14,7 @@ from tests.test_layouts import bits, ids
 engine = pytest.importorskip("fastloss.kernels.aot.engine")
 A = np.random.default_rng(0).random((2, 8, 10)).astype(np.float32)
 X, Y, LABELS, WEIGHTS, ROWS = A[0], A[1], np.arange(8), A[0, 0], A[0, :, 0].copy()
-OUT = np.empty_like(X)
+OUT, HUGE, INFINITE = np.empty_like(X), np.full_like(X, 3e38), np.full_like(X, np.inf)
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +75,45 @@ def test_nothing_goes_the_general_way(call, monkeypatch):
     call()
     with pytest.raises(TypeError):
         fl.sigmoid(X[:, ::2])      # which does
+
+
+class Elsewhere:
+    """An array of another library, as far as its type says; whoever reads its numbers is too early."""
+
+    __cuda_array_interface__ = {}
+
+    def __array__(self, *_, **__):
+        raise AssertionError("read before its library was asked")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: fl.celu(X, Elsewhere()), lambda: fl.hardtanh(X, -1.0, max_val=Elsewhere()), lambda: fl.quantile_loss(X, Y, q=Elsewhere()),
+        lambda: fl.cross_entropy(X, LABELS, Elsewhere()), lambda: fl.cross_entropy.grad(X, LABELS, label_smoothing=Elsewhere()),
+        lambda: fl.multi_margin_loss(X, LABELS, weight=Elsewhere()),
+    ],
+)  # fmt: skip
+def test_parameters_of_other_libraries_are_left_to_them(call, monkeypatch):
+    asked = []
+    for module in ("_activation", "_loss"):
+        monkeypatch.setattr(f"fastloss.{module}.owner", lambda values: asked.append(any(isinstance(v, Elsewhere) for v in values)))
+    with pytest.raises((AssertionError, TypeError, ValueError)):
+        call()
+    assert any(asked)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.machine() != "x86_64", reason="numbers of flags")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: fl.leaky_relu(X, 1e300), lambda: fl.leaky_relu(X, 1e-42), lambda: fl.mse_loss(HUGE, Y), lambda: fl.softmax(HUGE, axis=1),
+        lambda: fl.mse_loss(HUGE, Y, reduction="none"), lambda: fl.cross_entropy(X, LABELS, HUGE[0]), lambda: fl.cross_entropy(X, LABELS, INFINITE[0]),
+        lambda: fl.logsumexp(INFINITE, axis=0), lambda: fl.sigmoid(INFINITE),
+    ],
+)  # fmt: skip
+def test_floating_point_status_is_left_alone(call):
+    libm, serious = ctypes.CDLL("libm.so.6"), 0x1D       # invalid, division by zero, overflow, underflow
+    libm.feclearexcept(0x3D)
+    call()
+    assert libm.fetestexcept(serious) == 0

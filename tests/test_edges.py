@@ -183,6 +183,9 @@ GIVES = [
     ("kl where the other is 0", lambda: fl.kl_div(a(-INF), a(0.5)), INF),
     ("kl of log-probability -inf",
      lambda: fl.kl_div.value_and_grad(a(-INF, 3), a(-INF, -INF), log_target=True), (0, [0, 0])),
+    ("kl of huge log-probabilities",
+     lambda: np.abs(fl.kl_div(a(-HUGE, HUGE, -HUGE), a(0, 0, -1), log_target=True, reduction="none") / HUGE - a(1, -1, np.exp(-1))) < 1e-6,
+     [1, 1, 1]),
     ("batchmean", lambda: fl.kl_div(a([1, 1], [1, 1]), a([1, 1], [1, 1]), reduction="batchmean"), -2),
     ("batchmean, 0-d", lambda: fl.kl_div(a(1)[0], a(1)[0], reduction="batchmean"), -1),
     ("batchmean, sample weights",
@@ -281,7 +284,7 @@ def test_gives(what, call, expected, dtype, engine):
         assert np.shape(g) == np.shape(e)
 
 
-INDEX_TYPES = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
+INDEX_TYPES = [np.int8, np.uint8, np.int16, np.uint16, np.intc, np.uintc, np.int64, np.uint64, np.longlong, np.ulonglong]
 
 
 @pytest.mark.parametrize("loss", [CE, NLL], ids=["cross_entropy", "nll_loss"])

@@ -1,4 +1,4 @@
-# Calls that take no options on ordinary arrays go straight to the kernels; everything else to the general path in Python.
+# Calls on ordinary arrays go straight to the kernels; everything else to the general path in Python.
 
 cdef bint FAST = True
 
@@ -89,53 +89,63 @@ cdef class Calls:
     cdef object fast(self, int mode, tuple args, dict kwargs):
         return None
 
+    cdef object short(self, int mode, tuple args, dict kwargs):
+        """What `fast` gives, with the caller's floating-point status left alone; None for a call that goes the general way."""
+        if not (FAST and self.ready):
+            return None
+        cdef fl_status status = fl_save_status()
+        result = self.fast(mode, args, kwargs)
+        fl_restore_status(status)
+        return result
+
     def __call__(self, *args, **kwargs):
-        if FAST and self.ready:
-            result = self.fast(VALUE_ONLY, args, kwargs)
-            if result is not None:
-                return result
-        return self._call("v", args, kwargs)
+        result = self.short(VALUE_ONLY, args, kwargs)
+        return result if result is not None else self._call("v", args, kwargs)
 
     def value_and_grad(self, *args, **kwargs):
         """(value, gradient): the arguments of the loss; `out=(None, buffer)` writes the gradient to the buffer."""
-        if FAST and self.ready:
-            result = self.fast(WITH_GRAD, args, kwargs)
-            if result is not None:
-                return result
-        return self._call("vg", args, kwargs)
+        result = self.short(WITH_GRAD, args, kwargs)
+        return result if result is not None else self._call("vg", args, kwargs)
 
     def value_grad_hess(self, *args, **kwargs):
         """(value, gradient, diagonal second derivative): the arguments of the loss; `out=` is a tuple of three."""
-        if FAST and self.ready and "out" not in kwargs:
-            result = self.fast(WITH_HESS, args, kwargs)
-            if result is not None:
-                return result
-        return self._call("vgh", args, kwargs)
+        result = self.short(WITH_HESS, args, kwargs) if "out" not in kwargs else None
+        return result if result is not None else self._call("vgh", args, kwargs)
 
     def grad(self, *args, **kwargs):
         """The gradient alone: the arguments of the loss; `out=` is the buffer it is written to."""
-        if FAST and self.ready:
-            result = self.fast(GRAD_ONLY, args, kwargs)
-            if result is not None:
-                return result
-        return self._call("g", args, kwargs)
+        result = self.short(GRAD_ONLY, args, kwargs)
+        return result if result is not None else self._call("g", args, kwargs)
 
 
-cdef inline bint known(object reduction):
+cdef inline bint known_reduction(object reduction):
     return type(reduction) is str and (reduction == "mean" or reduction == "sum" or reduction == "none")
 
 
-cdef inline object several_losses(object reduction, int mode, Py_ssize_t n, object x):
+cdef inline object row_losses(object reduction, int mode, Py_ssize_t n, object x):
     """An array for the losses of n rows where they are wanted, or None."""
     cdef cnp.npy_intp size = n
     return cnp.PyArray_SimpleNew(1, &size, cnp.PyArray_TYPE(<cnp.ndarray> x)) if reduction == "none" and mode != GRAD_ONLY else None
 
 
 cdef frozenset GENERAL = frozenset(("where", "sample_weight", "empty", "upstream"))
+cdef frozenset ORDINARY = frozenset((np.ndarray, float, int, bool, str, type(None)))
+
+
+cdef bint ordinary(tuple args, Py_ssize_t first, dict kwargs):
+    """Whether no argument from that on, and no keyword, may be another library's: who computes on those is not asked yet."""
+    cdef Py_ssize_t i
+    for i in range(first, <Py_ssize_t> len(args)):
+        if type(args[i]) not in ORDINARY:
+            return False
+    for value in kwargs.values():
+        if type(value) not in ORDINARY:
+            return False
+    return True
 
 
 cdef class ElementwiseCalls(Calls):
-    """The mean or sum over like arrays without weights and masks; what else the formula takes comes as numbers."""
+    """Like arrays without weights and masks; what else the formula takes comes as numbers."""
     cdef object terms             # what the public function makes of arrays alone
     cdef Py_ssize_t required
     cdef tuple domains            # (which array, low, high, whether only they)
@@ -169,10 +179,10 @@ cdef class ElementwiseCalls(Calls):
             kwargs = kwargs.copy()
             out, reduction = kwargs.pop("out", None), kwargs.pop("reduction", "mean")
             if kwargs:
-                if not GENERAL.isdisjoint(kwargs):
+                if not (GENERAL.isdisjoint(kwargs) and ordinary(args, self.required, kwargs)):
                     return None
                 terms = self._function(*args, **kwargs)
-        if terms.weight is not None or not known(reduction) or (out is not None and mode == VALUE_ONLY) or (self.of_rows and reduction == "none"):
+        if terms.weight is not None or not known_reduction(reduction) or (out is not None and mode == VALUE_ONLY) or (self.of_rows and reduction == "none"):
             return None
         divide_by = n if reduction == "mean" else (<cnp.ndarray> x).shape[cnp.PyArray_NDIM(x) - 1] if self.of_rows else 1.0
         prepare_loss(&job, LOSS_INDEX[terms.formula or self.__name__], mode, double_, n)
@@ -198,7 +208,7 @@ cdef class ElementwiseCalls(Calls):
         grad, hess, losses = None, None, like(x) if reduction == "none" and mode != GRAD_ONLY else None
         job.out[0] = data_of(losses)
         if mode and job.n_gradients == 1:
-            grad = gradient_buffer(mode, out, x, args[1] if cnp.PyArray_Check(args[1]) else x) if out is not None else like(x)
+            grad = gradient_buffer(mode, out, x, args[1] if cnp.PyArray_Check(args[1]) else x)
             if grad is None:
                 return None
             job.out[1] = data_of(grad)
@@ -228,7 +238,7 @@ cdef inline bint fits(object weight, Py_ssize_t n, object x):
 
 
 cdef class RowCalls(Calls):
-    """The mean or sum over rows of plain logits (N, C) against class indices (N,)."""
+    """Rows of plain logits (N, C) against class indices (N,)."""
     cdef object terms             # what the public function makes of arrays alone
     cdef int op
 
@@ -241,7 +251,7 @@ cdef class RowCalls(Calls):
         cdef double sums[2]
         cdef double acc[2]
         cdef double divide_by
-        cdef Py_ssize_t n, c, bad
+        cdef Py_ssize_t n, c
         cdef bint wide
         terms, out, reduction, rows = self.terms, None, "mean", None
         if len(args) < 2 or not (plain(args[0]) and cnp.PyArray_NDIM(<cnp.ndarray> args[0]) == 2):
@@ -249,13 +259,13 @@ cdef class RowCalls(Calls):
         if kwargs or len(args) > 2:
             kwargs = kwargs.copy()
             out, reduction, rows = kwargs.pop("out", None), kwargs.pop("reduction", "mean"), kwargs.pop("sample_weight", None)
-            if not GENERAL.isdisjoint(kwargs):
+            if not (GENERAL.isdisjoint(kwargs) and ordinary(args, 1, kwargs)):
                 return None
             if kwargs or len(args) > 2:
                 terms = self._function(*args, **kwargs)
         axis, weight, x, y, a = terms.axis, terms.weight, args[0], args[1], args[0]
         n, c = a.shape[0], a.shape[1]
-        if type(axis) is not int or (axis != 1 and axis != -1) or not known(reduction) or (out is not None and mode == VALUE_ONLY):
+        if type(axis) is not int or (axis != 1 and axis != -1) or not known_reduction(reduction) or (out is not None and mode == VALUE_ONLY):
             return None
         if not (cnp.PyArray_CheckExact(y) and cnp.PyArray_NDIM(<cnp.ndarray> y) == 1 and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> y)):
             return None
@@ -271,11 +281,7 @@ cdef class RowCalls(Calls):
         job.rows.class_weight, job.rows.row_weight, job.rows.smoothing = data_of(weight), data_of(rows), terms.smoothing
         job.rows.z_loss, job.rows.gamma = terms.z_loss, terms.gamma
         sums[0], sums[1] = 0, 0
-        if wide:
-            bad = check_indices[int64_t](<int64_t*> data_of(y), n, c, job.rows.ignore_index, data_of(weight), data_of(rows), is_double(x), sums)
-        else:
-            bad = check_indices[int32_t](<int32_t*> data_of(y), n, c, job.rows.ignore_index, data_of(weight), data_of(rows), is_double(x), sums)
-        if bad >= 0 or sums[0] == 0:
+        if first_bad_index(y, c, job.rows.ignore_index, weight, rows, sums) >= 0 or sums[0] == 0:
             return None
         divide_by = sums[0] if reduction == "mean" else 1.0
         job.rows.scale, job.rows.want_grad, job.rows.want_hess = 1.0 / divide_by, mode != VALUE_ONLY, mode == WITH_HESS
@@ -290,7 +296,7 @@ cdef class RowCalls(Calls):
             hess = like(x)
             job.rows.hess = job.rows.x
             job.rows.hess.data = data_of(hess)
-        losses = several_losses(reduction, mode, n, x)
+        losses = row_losses(reduction, mode, n, x)
         acc[0], acc[1], job.rows.value = 0, 0, data_of(losses)
         run_rows(&job, self.op if job.rows.smoothing == 0 else CROSS_ENTROPY_DENSE, is_double(x), acc)
         return answer(mode, scalar((acc[0] + acc[1]) / divide_by, is_double(x)) if losses is None else losses, grad, hess)

@@ -5,6 +5,8 @@ Everything here is the same for every loss; what differs is in the table of kern
 Arrays come checked: native, aligned float32 or float64, C-contiguous unless a View says otherwise.
 """
 import importlib
+import os
+import threading
 
 cimport cython
 cimport numpy as cnp
@@ -109,8 +111,25 @@ cdef public int fastloss_get_num_threads() noexcept nogil:   # threadpoolctl kno
     return THREADS
 
 
-cdef int interrupted() noexcept with gil:
+cdef unsigned long MAIN = threading.main_thread().ident       # that of handlers of signals
+
+
+def _this_is_the_main_thread():
+    global MAIN
+    MAIN = PyThread_get_thread_ident()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_this_is_the_main_thread)
+
+
+cdef int check_signals() noexcept with gil:
     return PyErr_CheckSignals()
+
+
+cdef int interrupted() noexcept nogil:
+    """Other threads never ask for the interpreter's lock here: Python ends a thread that does so while the interpreter ends."""
+    return check_signals() if PyThread_get_thread_ident() == MAIN else 0
 
 
 cdef int never() noexcept nogil:
@@ -148,9 +167,11 @@ cdef inline void add_pair(double* acc, const double* pair) noexcept nogil:
 
 cdef void add_all(double* acc, const double* pairs, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
+    cdef fl_status status = fl_save_status()             # sums may overflow
     if acc != NULL:
         for i in range(n):
             add_pair(acc, pairs + 2 * i)
+    fl_restore_status(status)
 
 
 cdef int run_summed(Task task, void* job, double** sums, Py_ssize_t chunks, Py_ssize_t work, Poll poll, double* acc) noexcept nogil:
@@ -581,16 +602,20 @@ cdef Py_ssize_t check_indices(const index_t* target, Py_ssize_t n, Py_ssize_t n_
     return -1
 
 
+cdef Py_ssize_t first_bad_index(target, Py_ssize_t n_classes, int64_t ignore_index, class_weight, row_weight, double* sums) noexcept:
+    """check_indices of an array of int64 or int32; the weights have one dtype."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(target)
+    cdef const char* classes = data_of(class_weight)
+    cdef const char* rows = data_of(row_weight)
+    cdef bint double_ = is_double(class_weight) if class_weight is not None else row_weight is not None and is_double(row_weight)
+    if cnp.PyArray_TYPE(target) == cnp.NPY_INT64:
+        return check_indices[int64_t](<int64_t*> data_of(target), n, n_classes, ignore_index, classes, rows, double_, sums)
+    return check_indices[int32_t](<int32_t*> data_of(target), n, n_classes, ignore_index, classes, rows, double_, sums)
+
+
 def check_targets(target, Py_ssize_t n_classes, int64_t ignore_index, class_weight, row_weight, sums):
     """The position of the first index outside [0, n_classes), or -1; sums gains [weight of the used rows, their number]."""
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(target)
-    cdef double* total = <double*> cnp.PyArray_DATA(sums)
-    cdef bint double_ = False
-    if class_weight is not None or row_weight is not None:
-        double_ = is_double(class_weight if class_weight is not None else row_weight)
-    if cnp.PyArray_TYPE(target) == cnp.NPY_INT64:
-        return check_indices[int64_t](<int64_t*> data_of(target), n, n_classes, ignore_index, data_of(class_weight), data_of(row_weight), double_, total)
-    return check_indices[int32_t](<int32_t*> data_of(target), n, n_classes, ignore_index, data_of(class_weight), data_of(row_weight), double_, total)
+    return first_bad_index(target, n_classes, ignore_index, class_weight, row_weight, <double*> cnp.PyArray_DATA(sums))
 
 
 cdef int row_outputs(RowsJob* job, target, class_weight, row_weight, upstream, ignore_index, double scale, value, grad, hess) except -1:

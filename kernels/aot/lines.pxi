@@ -111,7 +111,7 @@ cdef object plain_classes(str kind, object target, Py_ssize_t n, Py_ssize_t n_cl
 
 
 cdef class LineCalls(Calls):
-    """The mean or sum over the rows of plain matrices."""
+    """Rows of plain matrices."""
     cdef object terms             # what the public function makes of arrays alone
     cdef Py_ssize_t required
 
@@ -132,12 +132,12 @@ cdef class LineCalls(Calls):
         if n * c == 0:
             return None
         if kwargs:
-            if "out" in kwargs or not GENERAL.isdisjoint(kwargs):
+            if "out" in kwargs or not (GENERAL.isdisjoint(kwargs) and ordinary(args, 1, kwargs)):
                 return None
             kwargs = kwargs.copy()
             reduction = kwargs.pop("reduction", "mean")
             terms = self._function(*args, **kwargs)
-        if terms.weight is not None or terms.axis != self.terms.axis or not known(reduction):
+        if terms.weight is not None or terms.axis != self.terms.axis or not known_reduction(reduction):
             return None
         for i in range(1, n_inputs):
             if not (plain(args[i]) and cnp.PyArray_TYPE(args[i]) == cnp.PyArray_TYPE(x) and same_shape(args[i], x)):
@@ -160,7 +160,7 @@ cdef class LineCalls(Calls):
                 job.lines.grad[i] = data_of(grads[i])
             if mode == WITH_HESS:
                 job.lines.hess[i] = data_of(hesses[i])
-        losses = several_losses(reduction, mode, n, x)
+        losses = row_losses(reduction, mode, n, x)
         acc[0], acc[1], job.lines.value = 0, 0, data_of(losses)
         run_lines(&job, is_double(x), acc)
         value = scalar((acc[0] + acc[1]) / divide_by, is_double(x)) if losses is None else losses

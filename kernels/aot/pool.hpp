@@ -138,16 +138,6 @@ class Pool {
   }
 
  private:
-  struct Closing {  // nobody is at the job when its caller leaves, be it that Python ends the caller's thread within poll
-    Pool& pool;
-    ~Closing() {
-      for (int t = 0; t <= pool.limit_; ++t) pool.ranges_[t].next.store(pool.ranges_[t].end);
-      pool.open_.store(false);
-      for (int i = 0; pool.running_.load(); ++i)
-        if (i < kSpins) FASTLOSS_PAUSE(); else std::this_thread::yield();
-    }
-  };
-
   int parallel(Task task, void* context, std::ptrdiff_t chunks, int threads, Poll poll) {
     if (workers_ < threads - 1) grow(threads - 1);
     while (running_.load()) FASTLOSS_PAUSE();  // a late waker of the last job may still be looking around
@@ -162,10 +152,13 @@ class Pool {
       { std::lock_guard<std::mutex> lock(sleep_); }
       wake_.notify_all();
     }
-    Closing closing{*this};
     bool stopped = false;
     Clock clock;
     work(0, [&] { return stopped = clock.due() && poll(); });
+    for (int t = 0; stopped && t < threads; ++t) ranges_[t].next.store(ranges_[t].end);
+    open_.store(false);
+    for (int i = 0; running_.load(); ++i)
+      if (i < kSpins) FASTLOSS_PAUSE(); else std::this_thread::yield();
     return stopped ? -1 : 0;
   }
 };

@@ -112,7 +112,7 @@ cdef class CtcCalls(Calls):
             kwargs = kwargs.copy()
             reduction, blank = kwargs.pop("reduction", "mean"), kwargs.pop("blank", 0)
             job.ctc.zero_infinity, job.ctc.logits = kwargs.pop("zero_infinity", False), kwargs.pop("from_logits", False)
-            if kwargs or type(blank) is not int or not 0 <= blank < (<cnp.ndarray> x).shape[2] or not known(reduction) or reduction == "none":
+            if kwargs or type(blank) is not int or not 0 <= blank < (<cnp.ndarray> x).shape[2] or not known_reduction(reduction) or reduction == "none":
                 return None
             job.ctc.blank = blank
         longest = (<cnp.ndarray> targets).shape[1]

@@ -188,6 +188,15 @@ cdef class ActivationCalls:
     def _fast_formula(self, tuple terms):
         self.terms, self.ready = terms, True
 
+    cdef object short(self, int which, tuple args, dict kwargs):
+        """What `fast` gives, as with the losses' calls."""
+        if not (FAST and self.ready):
+            return None
+        cdef fl_status status = fl_save_status()
+        result = self.fast(which, args, kwargs)
+        fl_restore_status(status)
+        return result
+
     cdef object fast(self, int which, tuple args, dict kwargs):
         """The result, or None where an array is not plain or a parameter is one."""
         cdef UfuncJob job
@@ -208,6 +217,8 @@ cdef class ActivationCalls:
             kwargs = kwargs.copy()
             out = kwargs.pop("out", None)
         if kwargs or <Py_ssize_t> len(args) > n_arrays:
+            if not ordinary(args, n_arrays, kwargs):
+                return None
             terms = self._function(*args[n_arrays:], **kwargs)
         if terms is None:
             return None
@@ -218,10 +229,8 @@ cdef class ActivationCalls:
                 return None
             pointers[0], steps[0], k = data_of(g), size, 1
         pointers[k], steps[k] = data_of(x), size
-        if out is None:
-            out = like(x)
-        elif not (plain(out) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out) and is_double(out) == double_ and same_shape(out, x)
-                  and exact_or_disjoint(out, x) and exact_or_disjoint(out, g)):
+        out = result_like(out, x)
+        if out is None or not exact_or_disjoint(out, g):
             return None
         for parameter in <tuple> terms[1]:
             if type(parameter) is not float and not (type(parameter) is int and -MAX_EXACT <= parameter <= MAX_EXACT):
@@ -236,27 +245,18 @@ cdef class ActivationCalls:
         return out
 
     def __call__(self, *args, **kwargs):
-        if FAST and self.ready:
-            result = self.fast(VALUE, args, kwargs)
-            if result is not None:
-                return result
-        return self._call("value", args, kwargs)
+        result = self.short(VALUE, args, kwargs)
+        return result if result is not None else self._call("value", args, kwargs)
 
     def grad(self, *args, **kwargs):
         """The derivative f'(x), in x's shape: the arguments of the activation."""
-        if FAST and self.ready:
-            result = self.fast(GRAD, args, kwargs)
-            if result is not None:
-                return result
-        return self._call("grad", args, kwargs)
+        result = self.short(GRAD, args, kwargs)
+        return result if result is not None else self._call("grad", args, kwargs)
 
     def backward(self, *args, **kwargs):
         """g * f'(x) in one pass, the gradient of the input from the gradient g of the result: g, then the arguments of the activation."""
-        if FAST and self.ready:
-            result = self.fast(BACKWARD, args, kwargs)
-            if result is not None:
-                return result
-        return self._call("backward", args, kwargs)
+        result = self.short(BACKWARD, args, kwargs)
+        return result if result is not None else self._call("backward", args, kwargs)
 
 
 cdef inline bint exact_or_disjoint(object a, object b) noexcept:

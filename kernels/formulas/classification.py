@@ -62,15 +62,16 @@ def kl_div(x, y):
 
 
 def kl_div_log(x, y):
-    """exp(y) (y - x), 0 where y is very low; derivatives -exp(y) and 0. No kinks.
+    """exp(y) (y - x), 0 for y so low that exp(y) is; derivatives -exp(y) and 0. No kinks.
 
-    The product is scaled last: of a subnormal exp(y), too, it has all its digits.
+    The product is scaled last: of a subnormal exp(y), too, it has all its digits. Where y - x is large it is scaled first.
     """
     _, high = _exp_range()
-    negative = y < 0
+    d, negative = y - x, y < 0
     p, s = _exp_scaled(select(y < -_far(), -_far(), y), 0.0, select(negative, 96.0, -1.0))
     e, scale = select(y > high, inf, s + s * p), select(negative, _down(), 2.0)
-    return select(y < -_far(), 0.0, e * (y - x) * scale), -e * scale, zero(y)
+    value = select(negative & (abs(d) > 1048576), e * (d * scale), e * d * scale)
+    return select(y < -_far(), 0.0, value), -e * scale, zero(y)
 
 
 # Parts of the row losses

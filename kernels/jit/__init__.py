@@ -283,7 +283,7 @@ def step(formula, tensors, grads, params):
 
 
 def each(task, pieces):
-    """task(piece) for pieces of a large array, a million elements or so each, on the threads: the loops of these ufuncs release the GIL."""
+    """task(piece) for pieces of a large array, a million elements or two each, on the threads: the loops of these ufuncs release the GIL."""
     pieces = list(pieces)
 
     def work(first, last, scratch):
@@ -291,7 +291,7 @@ def each(task, pieces):
             for piece in pieces[first:last]:
                 task(piece)
 
-    run(work, len(pieces), len(pieces) << 20, 0)
+    run(work, len(pieces), len(pieces) << 21, 0)
 
 
 @cache
