@@ -335,6 +335,8 @@ def test_activations_in_pieces(dtype, backend, monkeypatch):
     rng = np.random.default_rng(0)
     x, g = rng.standard_normal((2, 40, 30)).astype(dtype)
     mask, slopes, flat = rng.random((40, 1)) < 0.5, rng.random(30), rng.standard_normal(1300).astype(dtype)
+    cube = flat.reshape(2, 5, 130)
+    turned = cube.transpose(2, 0, 1)
 
     def results():
         over = flat.copy()
@@ -342,10 +344,9 @@ def test_activations_in_pieces(dtype, backend, monkeypatch):
         return bits(
             fl.sigmoid(fortran(x)), fl.gelu.backward(swapped(g[:1]), x), fl.relu(x, where=mask), fl.elu(x, out=kept, where=mask),
             fl.tanh(x.astype(np.float16)), fl.prelu(x, slopes, axis=1), fl.mish(swapped(x), out=(np.empty_like(x),)), shifted,
-            fl.prelu.backward_weight(g, x, slopes, axis=1), fl.sigmoid(cube), fl.sigmoid(fortran(cube)), fl.relu(cube.transpose(2, 0, 1), where=cube.transpose(2, 0, 1) < 1),
+            fl.prelu.backward_weight(g, x, slopes, axis=1), fl.sigmoid(cube), fl.sigmoid(fortran(cube)), fl.relu(turned, where=turned < 1),
         )
 
-    cube = flat.reshape(2, 5, 130).astype(dtype)
     whole = results()
     monkeypatch.setattr(_activation, "PIECE", 100)
     assert results() == whole
