@@ -450,9 +450,9 @@ def test_loops_are_vectorised(loop, code):
         pytest.skip("64-bit integer maxima are vector instructions with AVX-512 only")
     real = {"f": types.float32, "d": types.float64}[code]
     arguments = {
-        "exp_row": (types.CPointer(real), types.intp, real, real, real, real, types.CPointer(real)),
+        "exp_row": (types.CPointer(real), types.intp, real, real, real, real, *2 * [types.CPointer(real)]),
         "top_row": (types.CPointer(real), types.intp),
-        "scale_row": (types.CPointer(real), types.intp, real, real, real, types.CPointer(real)),
+        "scale_row": (types.CPointer(real), types.intp, real, real, real, *2 * [types.CPointer(real)]),
         "sum_block": (types.CPointer(real), types.intp, types.CPointer(types.float64)),
     }[loop]
     dispatcher = getattr(numba_formulas, f"{loop}_f{real.bitwidth}")

@@ -8,7 +8,6 @@ BLOCK_f32, BLOCK_f64 = BLOCK, 16  # elements in one plain sum: float64 keeps few
 SIZE_f32, SIZE_f64 = 4, 8
 LINE = 64  # bytes of a cache line
 STREAM = 1 << 21  # bytes, of a second-level cache: longer outputs of light formulas go past the caches
-PORTION = 256  # elements of a long row between two portions of prefetching
 
 # Element kernels: the addresses of a kernel's arrays, those of their tails, the tails, then blocks; words of 8 bytes.
 N_POINTERS = 8
