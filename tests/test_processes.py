@@ -307,9 +307,9 @@ before = mode()
         """A daemon thread in a call of an hour does not hold the interpreter back."""
         prints("end", ENDLESS + "print('end', flush=True)")
 
-    def test_the_process_ends_while_a_kernel_looks_for_interrupts(self, prints):
-        """The end takes long enough for the kernel to ask for the interpreter's lock. Python ends that thread then: its stack, of
-        which the call had many pages below, is no more, and no other thread may be working on a job that lay there."""
+    def test_the_process_takes_its_time_to_end_while_a_kernel_runs(self, prints):
+        """Did the kernel ask for the interpreter's lock meanwhile, to look for interrupts, Python would end its thread: the stack,
+        with many pages of the call, would be no more, and with it the job that other threads work on."""
         prints("end", ENDLESS.replace("    fl.logsumexp", DEEP) + """
 import time, types
 
