@@ -43,7 +43,7 @@ def at(loss, target):
 
 
 def clipped(loss, low=-np.inf, high=np.inf):
-    """The loss of each input that it takes; of the next such for others."""
+    """The loss, where only inputs from low to high are allowed: others count as the nearest of these."""
     return lambda x: loss(np.clip(x, np.float32(low), np.float32(high)))
 
 
@@ -73,7 +73,7 @@ def beyond(x, limit, value, form):
     return np.where(x == limit, value, form(x))
 
 
-third = np.float64(np.float32(0.3))
+TENTHS = np.float64(np.float32(0.3))      # a target or a slope, as the kernels take it
 
 # name: (our function, the textbook's in float64, or that and the size of what cancels there)
 SUBJECTS = {
@@ -129,16 +129,16 @@ SUBJECTS = {
     ),
     "softplus_scaled": (partial(fl.softplus, beta=1.5), lambda x: softplus(1.5 * x) / 1.5),
     "glu": (lambda x: fl.glu(np.append(np.full_like(x, 1.5), x)), lambda x: 1.5 * expit(x)),
-    "prelu": (partial(fl.prelu, weight=np.float32(0.3)), lambda x: np.where(x > 0, x, third * x)),
+    "prelu": (partial(fl.prelu, weight=np.float32(0.3)), lambda x: np.where(x > 0, x, TENTHS * x)),
     "srelu": (
         partial(fl.srelu, t_left=-1, a_left=0.25, t_right=1, a_right=0.3),
-        lambda x: np.where(x <= -1, -1 + 0.25 * (x + 1), np.where(x >= 1, 1 + third * (x - 1), x)),
+        lambda x: np.where(x <= -1, -1 + 0.25 * (x + 1), np.where(x >= 1, 1 + TENTHS * (x - 1), x)),
     ),
     "threshold": (partial(fl.threshold, threshold=1, value=-2), lambda x: np.where(x <= 1, -2, x)),
     "step": (fl.step, lambda x: np.heaviside(x, 1)),
     "linear": (fl.linear, lambda x: x),
     "msle_loss": (at(fl.msle_loss, 1.5), partial(squared_log_error, y=1.5)),
-    "quantile_loss": (at(partial(fl.quantile_loss, q=0.25), 0.3), lambda x: np.maximum(0.25 * (third - x), 0.75 * (x - third))),
+    "quantile_loss": (at(partial(fl.quantile_loss, q=0.25), 0.3), lambda x: np.maximum(0.25 * (TENTHS - x), 0.75 * (x - TENTHS))),
     "poisson_nll_full": (at(partial(fl.poisson_nll_loss, full=True), 3), poisson_full),
     "poisson_nll_rate": (at(partial(fl.poisson_nll_loss, log_input=False), 1), lambda x: sum_of(x, -np.log(x + np.float32(1e-8).astype(float)))),
     "gaussian_nll_loss": (
@@ -155,7 +155,7 @@ SUBJECTS = {
         lambda x: sum_of(np.where(x == -np.inf, 0, np.exp(x) * x), np.exp(x)),
     ),
     "margin_ranking_loss": (
-        lambda x: fl.margin_ranking_loss(x, np.full_like(x, 0.3), np.ones_like(x), reduction="none"), lambda x: np.maximum(third - x, 0),
+        lambda x: fl.margin_ranking_loss(x, np.full_like(x, 0.3), np.ones_like(x), reduction="none"), lambda x: np.maximum(TENTHS - x, 0),
     ),
 }
 

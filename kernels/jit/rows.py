@@ -222,7 +222,8 @@ def exp_row_T(x, n, top, base, magic, low, e, ahead):
     restrict()
     lanes = min(pad(n), 16)  # 16, unknown to LLVM
     for c in range(0, n, 16):
-        prefetch(offset(ahead, c))
+        for k in range(c, c + 16, LINE // SIZE_T):
+            prefetch(offset(ahead, k))
         for l in range(lanes):
             e[c + l] = exp_below_T(x[c + l], top, base, magic, low)
 
@@ -331,10 +332,12 @@ def scale_lanes_T(x, width, n, n_classes, a, a_low, most):
 
 @leaf
 def scale_row_T(e, n, a, a_low, most, out, ahead):
+    """Likewise."""
     restrict()
     lanes, whole = min(pad(n), 16), n & -16
     for c in range(0, whole, 16):
-        prefetch(offset(ahead, c))
+        for k in range(c, c + 16, LINE // SIZE_T):
+            prefetch(offset(ahead, k))
         for l in range(lanes):
             out[c + l] = scale_T(e[c + l], a, a_low, most)
     for c in range(whole, n):
