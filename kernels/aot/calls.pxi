@@ -82,8 +82,8 @@ cdef inline object answer(int mode, object value, object grad, object hess):
     return value if mode == VALUE_ONLY else (value, grad) if mode == WITH_GRAD else (value, grad, hess) if mode == WITH_HESS else grad
 
 
-cdef class Calls:
-    """Base of the public losses: `_call(mode, args, kwargs)` is the general path."""
+cdef class ShortCalls:
+    """Base of public functions, some of whose calls `fast` makes; ready: whether there are such."""
     cdef bint ready
 
     cdef object fast(self, int mode, tuple args, dict kwargs):
@@ -97,6 +97,10 @@ cdef class Calls:
         result = self.fast(mode, args, kwargs)
         fl_restore_status(status)
         return result
+
+
+cdef class Calls(ShortCalls):
+    """Base of the public losses: `_call(mode, args, kwargs)` is the general path."""
 
     def __call__(self, *args, **kwargs):
         result = self.short(VALUE_ONLY, args, kwargs)

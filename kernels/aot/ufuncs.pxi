@@ -180,22 +180,12 @@ def ufunc(str formula, str which="value"):
 cdef object MAX_EXACT = 1 << 53
 
 
-cdef class ActivationCalls:
+cdef class ActivationCalls(ShortCalls):
     """Activations of plain arrays with numbers for parameters; `_call(which, args, kwargs)` is the general path."""
     cdef tuple terms              # (formula, parameters) of a call without parameters, None where they are required
-    cdef bint ready
 
     def _fast_formula(self, tuple terms):
         self.terms, self.ready = terms, True
-
-    cdef object short(self, int which, tuple args, dict kwargs):
-        """What `fast` gives, as with the losses' calls."""
-        if not (FAST and self.ready):
-            return None
-        cdef fl_status status = fl_save_status()
-        result = self.fast(which, args, kwargs)
-        fl_restore_status(status)
-        return result
 
     cdef object fast(self, int which, tuple args, dict kwargs):
         """The result, or None where an array is not plain or a parameter is one."""
